@@ -1,0 +1,554 @@
+//! Every setting of the broker, on one page.
+//!
+//! The structs below are the shape of `config/broker.yaml`; their doc comments are the reference that
+//! `embed-broker schema config` prints. [`load`](Config::load) reads the file and the environment, reports
+//! **all** mistakes at once and resolves secrets, so that whoever holds a [`Config`] holds a valid one.
+//! Nothing here does network I/O, and no other module reads the environment.
+
+mod cloud;
+mod load;
+mod secret;
+mod units;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use url::Url;
+
+pub use cloud::{Cloud, CloudHosts};
+pub use load::{Mistake, Mistakes};
+pub use secret::{Secret, SecretError};
+pub use validate::{is_loopback, secure_or_loopback};
+
+/// The whole configuration of one broker process.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Listeners and limits of the HTTP server. Read at start only.
+    pub server: Server,
+    /// Which web origins may call the broker from a browser.
+    pub cors: Cors,
+    /// Trust for outgoing TLS connections.
+    pub tls: Tls,
+    /// Requests that one caller may make.
+    pub rate_limit: RateLimit,
+    /// Who may sign in: the issuers of the callers' tokens.
+    pub authn: Authn,
+    /// The Entra identities that mint; at least `default`.
+    pub principals: BTreeMap<String, Principal>,
+    /// Lifetimes of embed tokens and of the Entra tokens that mint them.
+    pub tokens: Tokens,
+    /// Sizes and ages of the caches.
+    pub cache: Cache,
+    /// Where the audit trail goes.
+    pub audit: Audit,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+    /// The policy file, relative to this file.
+    pub policy_file: PathBuf,
+}
+
+/// Listeners and limits of the HTTP server.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of the traffic listener.
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// Address of the operators' listener (health, metrics); never exposed by the gateway.
+    #[schemars(with = "String")]
+    pub ops_listen: SocketAddr,
+    /// Time within which a request is answered, upstream calls and their retries included.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub request_timeout: Duration,
+    /// Time that requests in flight get after SIGTERM.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub shutdown_grace: Duration,
+    /// Requests handled at once; further ones are answered 503 `overloaded` at once.
+    pub max_in_flight: usize,
+    /// Networks whose `X-Forwarded-For` is believed for the audit record.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Which web origins may call the broker from a browser.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// Exact origins, such as `https://app.example.com`; no wildcards.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Trust for outgoing TLS connections.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file of certificate authorities trusted beside the system's.
+    pub extra_ca_file: Option<PathBuf>,
+}
+
+/// Requests that one caller (issuer and subject) may make.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimit {
+    /// Sustained requests a minute; 0 switches the limit off.
+    pub per_caller_per_minute: u32,
+    /// Requests that may come at once before the sustained rate applies.
+    pub burst: u32,
+}
+
+/// Who may sign in.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Authn {
+    /// A header, set by an identity-aware gateway, that carries the caller's token.
+    pub token_header: Option<String>,
+    /// A cookie that carries the caller's token.
+    pub cookie: Option<String>,
+    /// Clock difference forgiven in `exp` and `nbf`.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub leeway: Duration,
+    /// The issuers whose tokens are accepted; no other is ever contacted.
+    pub issuers: Vec<Issuer>,
+}
+
+/// One issuer of callers' tokens.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Issuer {
+    /// The CEL variable `issuer`; default: the host of `issuer`.
+    pub name: String,
+    /// The exact `iss` of its tokens. `{tid}` stands for the token's `tid` claim (Microsoft multi-tenant sign-in).
+    pub issuer: String,
+    /// Accepted `aud` values.
+    pub audiences: Vec<String>,
+    /// Accepted `alg` values; default `[RS256]`.
+    pub algorithms: Option<Vec<String>>,
+    /// Where its keys are; default: by OIDC discovery.
+    pub jwks_uri: Option<Url>,
+    /// A file with its keys, re-read when it changes.
+    pub jwks_file: Option<PathBuf>,
+    /// Shared secret for HS256, at least 32 bytes.
+    #[schemars(with = "Option<String>")]
+    pub hmac_secret: Option<secret::Plain>,
+    /// File with the shared secret.
+    pub hmac_secret_file: Option<PathBuf>,
+    /// Environment variable with the shared secret.
+    pub hmac_secret_env: Option<String>,
+    /// The former shared secret, accepted during rotation.
+    #[schemars(with = "Option<String>")]
+    pub hmac_secret_previous: Option<secret::Plain>,
+    /// File with the former shared secret.
+    pub hmac_secret_previous_file: Option<PathBuf>,
+    /// Environment variable with the former shared secret.
+    pub hmac_secret_previous_env: Option<String>,
+    /// Allowed `typ` header values; empty: any but logout tokens.
+    pub token_types: Vec<String>,
+    /// CEL rules over `claims` that must all be true.
+    pub validations: Vec<Validation>,
+    /// With `{tid}` in `issuer`: the accepted tenants, or `any`.
+    pub tenants: Option<Tenants>,
+    /// The resolved shared secrets (`hmac_secret`, then `hmac_secret_previous`).
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub hmac_secrets: Vec<Secret>,
+    /// The resolved content of `jwks_file`.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub jwks: Option<Secret>,
+}
+
+/// A CEL rule that a verified token must also fulfil.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// The rule, over `claims`; must give `true`.
+    pub rule: String,
+    /// What the audit record says when it does not.
+    pub message: String,
+}
+
+/// Tenants accepted from a multi-tenant issuer.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Tenants {
+    /// The word `any`.
+    Any(AnyTenant),
+    /// These tenant ids.
+    Listed(Vec<String>),
+}
+
+/// The word `any`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnyTenant {
+    /// Every tenant; policy decides.
+    Any,
+}
+
+/// An Entra identity that mints embed tokens.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Principal {
+    /// The cloud it lives in; gives the default of every host below.
+    pub cloud: Cloud,
+    /// Entra tenant id (GUID).
+    pub tenant_id: String,
+    /// Application (client) id (GUID).
+    pub client_id: String,
+    /// Object id of the service principal (from Enterprise applications, not App registrations); needed for Azure
+    /// Analysis Services live connections.
+    pub object_id: Option<String>,
+    /// Credentials of this one identity, tried in order.
+    pub credentials: Vec<Credential>,
+    /// Consent to a master user, who sees all rows of an RLS model when no identity is sent.
+    pub allow_master_user: bool,
+    /// Override of the cloud's authority.
+    pub authority_url: Option<Url>,
+    /// Override of the cloud's scope.
+    pub scope: Option<String>,
+    /// Override of the cloud's Power BI API root.
+    pub api_url: Option<Url>,
+    /// Override of the cloud's embed hosts; empty: the cloud's.
+    pub embed_hosts: Vec<String>,
+}
+
+/// One way in which a principal proves itself to Entra.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Credential {
+    /// A client secret.
+    ClientSecret(ClientSecret),
+    /// A certificate, as a PS256 client assertion.
+    ClientCertificate(ClientCertificate),
+    /// A Kubernetes workload identity (`AZURE_FEDERATED_TOKEN_FILE`).
+    WorkloadIdentity(WorkloadIdentity),
+    /// An Azure managed identity.
+    ManagedIdentity(ManagedIdentity),
+    /// A user's name and password (ROPC); discouraged.
+    MasterUser(MasterUser),
+}
+
+/// A client secret.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientSecret {
+    /// The secret itself.
+    #[schemars(with = "Option<String>")]
+    pub secret: Option<secret::Plain>,
+    /// File with the secret, re-read when it changes.
+    pub secret_file: Option<PathBuf>,
+    /// Environment variable with the secret.
+    pub secret_env: Option<String>,
+    /// When the secret expires (RFC 3339), for the expiry metric; Entra does not tell.
+    pub expires: Option<String>,
+    /// The resolved secret.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub resolved: Secret,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// PEM with key and certificate.
+    #[schemars(with = "Option<String>")]
+    pub certificate: Option<secret::Plain>,
+    /// File with the PEM of key and certificate, re-read when it changes.
+    pub certificate_file: Option<PathBuf>,
+    /// Environment variable with the PEM.
+    pub certificate_env: Option<String>,
+    /// Password of the key, when it is encrypted.
+    #[schemars(with = "Option<String>")]
+    pub password: Option<secret::Plain>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// Environment variable with the password.
+    pub password_env: Option<String>,
+    /// The resolved PEM.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub resolved: Secret,
+    /// The resolved password.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub resolved_password: Option<Secret>,
+}
+
+/// A Kubernetes workload identity.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkloadIdentity {
+    /// The projected token's file; default: `AZURE_FEDERATED_TOKEN_FILE`.
+    pub token_file: Option<PathBuf>,
+}
+
+/// An Azure managed identity.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ManagedIdentity {
+    /// Client id of a user-assigned identity; omitted: the system-assigned one.
+    pub client_id: Option<String>,
+}
+
+/// A user's name and password.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MasterUser {
+    /// User principal name.
+    pub username: String,
+    /// The password itself.
+    #[schemars(with = "Option<String>")]
+    pub password: Option<secret::Plain>,
+    /// File with the password, re-read when it changes.
+    pub password_file: Option<PathBuf>,
+    /// Environment variable with the password.
+    pub password_env: Option<String>,
+    /// The resolved password.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub resolved: Secret,
+}
+
+/// Lifetimes of embed tokens and of the Entra tokens that mint them.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tokens {
+    /// Upper bound of an embed token's life, sent as `lifetimeInMinutes`.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub lifetime: Duration,
+    /// An Entra token with less life left is renewed before it mints.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub min_lifetime: Duration,
+    /// The life that a token served from the cache has left at least.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub min_remaining: Duration,
+    /// Whether embed tokens end with the caller's own token at the latest.
+    pub bind_to_caller_session: bool,
+}
+
+/// Sizes and ages of the caches.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Bound of the embed-token cache.
+    #[serde(deserialize_with = "units::bytes")]
+    #[schemars(with = "String")]
+    pub embed_tokens_max_bytes: u64,
+    /// Age from which facts about items are renewed in the background.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub metadata_ttl: Duration,
+    /// Age up to which facts may be used while their renewal fails.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub metadata_stale: Duration,
+}
+
+/// Where the audit trail goes.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Standard output or a file.
+    pub sink: AuditSink,
+    /// The file, with `sink: file`; appended to.
+    pub file: Option<PathBuf>,
+    /// Whether a token may only be given out once its record is written.
+    pub required: bool,
+}
+
+/// Kind of audit sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditSink {
+    /// One JSON line a record on standard output.
+    Stdout,
+    /// One JSON line a record in `audit.file`.
+    File,
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Shape of log lines.
+    pub log_format: LogFormat,
+    /// A `tracing` filter, such as `info` or `info,embed_broker=debug`.
+    pub log_level: String,
+    /// OTLP/HTTP endpoint for traces; null: none.
+    pub otlp_endpoint: Option<Url>,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people at a terminal.
+    Text,
+}
+
+// === defaults ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            cors: Cors::default(),
+            tls: Tls::default(),
+            rate_limit: RateLimit::default(),
+            authn: Authn::default(),
+            principals: BTreeMap::new(),
+            tokens: Tokens::default(),
+            cache: Cache::default(),
+            audit: Audit::default(),
+            telemetry: Telemetry::default(),
+            policy_file: PathBuf::from("policy.yaml"),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            ops_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            request_timeout: Duration::from_secs(10),
+            shutdown_grace: Duration::from_secs(20),
+            max_in_flight: 1024,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            per_caller_per_minute: 60,
+            burst: 20,
+        }
+    }
+}
+
+impl Default for Authn {
+    fn default() -> Self {
+        Self {
+            token_header: None,
+            cookie: None,
+            leeway: Duration::from_secs(30),
+            issuers: Vec::new(),
+        }
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(60 * 60),
+            min_lifetime: Duration::from_secs(30 * 60),
+            min_remaining: Duration::from_secs(10 * 60),
+            bind_to_caller_session: false,
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            embed_tokens_max_bytes: 64 * 1024 * 1024,
+            metadata_ttl: Duration::from_secs(15 * 60),
+            metadata_stale: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            sink: AuditSink::Stdout,
+            file: None,
+            required: true,
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Json,
+            log_level: "info".into(),
+            otlp_endpoint: None,
+        }
+    }
+}
+
+// === what a principal resolves to ===
+
+impl Principal {
+    /// Where tokens are asked for, without the tenant.
+    #[must_use]
+    pub fn authority(&self) -> Url {
+        self.authority_url
+            .clone()
+            .unwrap_or_else(|| self.cloud.hosts().authority)
+    }
+
+    /// The scope of the Entra token.
+    #[must_use]
+    pub fn scope(&self) -> String {
+        self.scope
+            .clone()
+            .unwrap_or_else(|| self.cloud.hosts().scope.to_owned())
+    }
+
+    /// The root of the Power BI REST API, before `v1.0/myorg`.
+    #[must_use]
+    pub fn api_root(&self) -> Url {
+        self.api_url
+            .clone()
+            .unwrap_or_else(|| self.cloud.hosts().api)
+    }
+
+    /// Hosts that an embed URL may name.
+    #[must_use]
+    pub fn embed_hosts(&self) -> Vec<String> {
+        if self.embed_hosts.is_empty() {
+            self.cloud
+                .hosts()
+                .embed_hosts
+                .iter()
+                .map(|&host| host.to_owned())
+                .collect()
+        } else {
+            self.embed_hosts.clone()
+        }
+    }
+
+    /// The master user's name, when this principal is one.
+    #[must_use]
+    pub fn master_user(&self) -> Option<&str> {
+        self.credentials
+            .iter()
+            .find_map(|credential| match credential {
+                Credential::MasterUser(user) => Some(user.username.as_str()),
+                Credential::ClientSecret(_)
+                | Credential::ClientCertificate(_)
+                | Credential::WorkloadIdentity(_)
+                | Credential::ManagedIdentity(_) => None,
+            })
+    }
+}

@@ -1,0 +1,111 @@
+//! Outgoing HTTP: one place for timeouts, trust, proxies, redirects and body limits.
+//!
+//! Every upstream is spoken to through [`Outbound`]: redirects are never followed (a bearer must not travel), plain
+//! http is for loopback hosts only, proxies of the environment are honoured but never for loopback, and bodies are
+//! read up to a limit.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use url::Url;
+
+use crate::config;
+
+/// Time for a TCP and TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Bound of any single exchange; callers set tighter ones.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The HTTP clients of the process; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    external: reqwest::Client,
+    loopback: reqwest::Client,
+}
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It was longer than the limit.
+    #[error("the body is longer than {0} bytes")]
+    TooLong(usize),
+    /// The connection failed under way.
+    #[error("the body could not be read: {0}")]
+    Broken(#[source] reqwest::Error),
+}
+
+impl Outbound {
+    /// Builds the clients.
+    ///
+    /// # Errors
+    /// When the extra CA file cannot be read, or the system has no trust store.
+    pub fn new(tls: &config::Tls) -> anyhow::Result<Self> {
+        use anyhow::Context as _;
+        let extra = match &tls.extra_ca_file {
+            None => Vec::new(),
+            Some(path) => {
+                let pem = std::fs::read(path).with_context(|| {
+                    format!("tls.extra_ca_file: cannot read {}", path.display())
+                })?;
+                reqwest::Certificate::from_pem_bundle(&pem).with_context(|| {
+                    format!(
+                        "tls.extra_ca_file: {} holds no PEM certificates",
+                        path.display()
+                    )
+                })?
+            }
+        };
+        let build = |loopback: bool| {
+            let mut builder = reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(TOTAL_TIMEOUT)
+                .pool_idle_timeout(Duration::from_secs(60))
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("embed-broker/", env!("CARGO_PKG_VERSION")))
+                .tls_certs_merge(extra.iter().cloned());
+            if loopback {
+                builder = builder.no_proxy();
+            }
+            builder
+                .build()
+                .context("cannot build the HTTP client (is the ca-certificates package installed?)")
+        };
+        Ok(Self {
+            external: build(false)?,
+            loopback: build(true)?,
+        })
+    }
+
+    /// The client for `url`.
+    #[must_use]
+    pub fn client(&self, url: &Url) -> &reqwest::Client {
+        if config::is_loopback(url) {
+            &self.loopback
+        } else {
+            &self.external
+        }
+    }
+}
+
+/// Reads a body up to `limit` bytes.
+///
+/// # Errors
+/// See [`BodyError`].
+pub async fn read_capped(
+    mut response: reqwest::Response,
+    limit: usize,
+) -> Result<Bytes, BodyError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| BodyError::Broken(error.without_url()))?
+    {
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLong(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
