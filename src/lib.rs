@@ -12,6 +12,8 @@
 //! Each type can be made only by its stage, so whoever holds an `EmbedPlan` knows that verification, policy and
 //! planning happened. Start reading in [`broker`].
 
+pub mod broker;
+
 // The request, in the order of its stages.
 pub mod authn;
 pub mod plan;
@@ -19,11 +21,14 @@ pub mod policy;
 pub mod powerbi;
 
 // What the stages stand on.
+pub mod audit;
 pub mod cached;
 pub mod config;
 pub mod entra;
 pub mod expr;
+pub mod metrics;
 pub mod outbound;
+pub mod telemetry;
 
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -1,9 +1,19 @@
 //! Reads the file and the environment, reports all mistakes at once, resolves secrets.
+//!
+//! serde stops at its first error. So that an operator sees everything in one run, a value that does not fit is taken
+//! out of the tree and the rest is read again; what was taken out has its default and is not checked further.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use super::Config;
+use config::{ConfigError, Environment, File, FileFormat, Value, ValueKind};
+use serde_path_to_error::Segment;
+
+use super::{Config, Credential, Secret, SecretError, secret::Plain, validate};
+
+/// Prefix of the variables that override scalars.
+const ENV_PREFIX: &str = "EMBED_BROKER";
 
 /// One mistake in a configuration or policy file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,21 +37,13 @@ impl Mistake {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self {
-            place: place.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
+        Self { place: place.into(), problem: problem.into(), remedy: remedy.into() }
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}\n    remedy: {}",
-            self.place, self.problem, self.remedy
-        )
+        write!(f, "{}: {}\n    remedy: {}", self.place, self.problem, self.remedy)
     }
 }
 
@@ -55,12 +57,262 @@ impl fmt::Display for Mistakes {
 }
 
 impl Config {
-    /// Reads `path` and the environment.
+    /// Reads `path` and the `EMBED_BROKER__…` variables of the environment.
     ///
     /// # Errors
     /// Every mistake found.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let _ = path;
-        unimplemented!()
+        Self::load_with(path, None)
     }
+
+    /// As [`load`](Self::load), with `environment` in place of the process's.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn load_with(
+        path: &Path,
+        environment: Option<HashMap<String, String>>,
+    ) -> Result<Self, Mistakes> {
+        let tree = read(path, environment).map_err(|mistake| Mistakes(vec![mistake]))?;
+        let (mut config, mut mistakes) = shape(tree);
+        config.resolve(path.parent().unwrap_or(Path::new("")), &mut mistakes);
+        let misshapen: Vec<String> = mistakes.iter().map(|m| m.place.clone()).collect();
+        let mut meaning = Vec::new();
+        validate::check(&config, &mut meaning);
+        // What could not be read was replaced by a default: whatever that default lacks is not a second mistake.
+        meaning.retain(|m| !misshapen.iter().any(|place| overlaps(place, &m.place)));
+        mistakes.extend(meaning);
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// Every secret that may come from a file, with its key path.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
+        let issuers = self.authn.issuers.iter().enumerate().flat_map(|(i, issuer)| {
+            let hmac = issuer.hmac_secrets.iter().map(move |s| (format!("authn.issuers[{i}].hmac_secret"), s));
+            hmac.chain(issuer.jwks.iter().map(move |s| (format!("authn.issuers[{i}].jwks_file"), s)))
+        });
+        let principals = self.principals.iter().flat_map(|(name, principal)| {
+            principal.credentials.iter().enumerate().flat_map(move |(i, credential)| {
+                let key = format!("principals.{name}.credentials[{i}]");
+                match credential {
+                    Credential::ClientSecret(c) => vec![(format!("{key}.secret"), &c.resolved)],
+                    Credential::ClientCertificate(c) => std::iter::once((format!("{key}.certificate"), &c.resolved))
+                        .chain(c.resolved_password.iter().map(|p| (format!("{key}.password"), p)))
+                        .collect(),
+                    Credential::MasterUser(u) => vec![(format!("{key}.password"), &u.resolved)],
+                    Credential::WorkloadIdentity(_) | Credential::ManagedIdentity(_) => Vec::new(),
+                }
+            })
+        });
+        issuers.chain(principals)
+    }
+
+    /// Makes paths relative to the file's folder and reads every secret.
+    fn resolve(&mut self, folder: &Path, mistakes: &mut Vec<Mistake>) {
+        self.policy_file = folder.join(&self.policy_file);
+        for file in [&mut self.tls.extra_ca_file, &mut self.audit.file].into_iter().flatten() {
+            *file = folder.join(&file);
+        }
+        let mut reader = SecretReader { folder, mistakes };
+        for (i, issuer) in self.authn.issuers.iter_mut().enumerate() {
+            let key = format!("authn.issuers[{i}]");
+            let current = reader.read(
+                &format!("{key}.hmac_secret"),
+                issuer.hmac_secret.as_ref(),
+                issuer.hmac_secret_file.as_deref(),
+                issuer.hmac_secret_env.as_deref(),
+            );
+            let previous = reader.read(
+                &format!("{key}.hmac_secret_previous"),
+                issuer.hmac_secret_previous.as_ref(),
+                issuer.hmac_secret_previous_file.as_deref(),
+                issuer.hmac_secret_previous_env.as_deref(),
+            );
+            issuer.hmac_secrets = current.into_iter().chain(previous).collect();
+            issuer.jwks =
+                reader.read(&format!("{key}.jwks"), None, issuer.jwks_file.as_deref(), None);
+        }
+        for (name, principal) in &mut self.principals {
+            for (i, credential) in principal.credentials.iter_mut().enumerate() {
+                reader.credential(&format!("principals.{name}.credentials[{i}]"), credential);
+            }
+        }
+    }
+}
+
+struct SecretReader<'a> {
+    folder: &'a Path,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl SecretReader<'_> {
+    /// The secret given as `key`, `key_file` or `key_env`; `None` when it is not given or cannot be read.
+    fn read(
+        &mut self,
+        key: &str,
+        inline: Option<&Plain>,
+        file: Option<&Path>,
+        env: Option<&str>,
+    ) -> Option<Secret> {
+        let read: Result<Secret, SecretError> = match (inline, file, env) {
+            (None, None, None) => return None,
+            (Some(plain), None, None) => Ok(Secret::inline(plain)),
+            (None, Some(path), None) => Secret::from_file(&self.folder.join(path)),
+            (None, None, Some(name)) => Secret::from_env(name),
+            _ => {
+                self.mistakes.push(Mistake::new(
+                    key,
+                    "is given in more than one way",
+                    format!("keep one of {key}, {key}_file and {key}_env"),
+                ));
+                return None;
+            }
+        };
+        read.inspect_err(|error| {
+            self.mistakes.push(Mistake::new(
+                key,
+                error.to_string(),
+                "make it readable for the broker's user, and not empty",
+            ));
+        })
+        .ok()
+    }
+
+    fn required(
+        &mut self,
+        key: &str,
+        inline: Option<&Plain>,
+        file: Option<&Path>,
+        env: Option<&str>,
+    ) -> Secret {
+        if inline.is_none() && file.is_none() && env.is_none() {
+            let remedy = format!("give {key}, {key}_file or {key}_env");
+            self.mistakes.push(Mistake::new(key, "is missing", remedy));
+        }
+        self.read(key, inline, file, env).unwrap_or_default()
+    }
+
+    fn credential(&mut self, key: &str, credential: &mut Credential) {
+        match credential {
+            Credential::ClientSecret(c) => {
+                c.resolved = self.required(
+                    &format!("{key}.secret"),
+                    c.secret.as_ref(),
+                    c.secret_file.as_deref(),
+                    c.secret_env.as_deref(),
+                );
+            }
+            Credential::ClientCertificate(c) => {
+                c.resolved = self.required(
+                    &format!("{key}.certificate"),
+                    c.certificate.as_ref(),
+                    c.certificate_file.as_deref(),
+                    c.certificate_env.as_deref(),
+                );
+                c.resolved_password = self.read(
+                    &format!("{key}.password"),
+                    c.password.as_ref(),
+                    c.password_file.as_deref(),
+                    c.password_env.as_deref(),
+                );
+            }
+            Credential::MasterUser(u) => {
+                u.resolved = self.required(
+                    &format!("{key}.password"),
+                    u.password.as_ref(),
+                    u.password_file.as_deref(),
+                    u.password_env.as_deref(),
+                );
+            }
+            Credential::WorkloadIdentity(w) => {
+                w.token_file = w.token_file.as_ref().map(|path| self.folder.join(path));
+            }
+            Credential::ManagedIdentity(_) => {}
+        }
+    }
+}
+
+/// File and environment as one tree.
+fn read(path: &Path, environment: Option<HashMap<String, String>>) -> Result<Value, Mistake> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Mistake::new(
+            path.display().to_string(),
+            format!("cannot be read: {error}"),
+            "name the configuration with --config FILE, or `embed-broker sandbox` to try without one",
+        )
+    })?;
+    let source = Environment::with_prefix(ENV_PREFIX)
+        .prefix_separator("__")
+        .separator("__")
+        // `try_parsing` would turn the secret "1e5" into "100000" and "007" into "7".
+        .try_parsing(false)
+        .source(environment);
+    let built = config::Config::builder()
+        .add_source(File::from_str(&text, FileFormat::Yaml))
+        .add_source(source)
+        .build();
+    let tree = built.and_then(config::Config::try_deserialize::<HashMap<String, Value>>);
+    tree.map(|table| Value::new(None, ValueKind::Table(table.into_iter().collect()))).map_err(|error| {
+        Mistake::new(path.display().to_string(), error.to_string(), "write it as YAML with one value for each key")
+    })
+}
+
+/// Reads the tree into a `Config`, with one mistake for each value that does not fit.
+fn shape(mut tree: Value) -> (Config, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, Config>(tree.clone()) {
+            Ok(config) => return (config, mistakes),
+            Err(error) => error,
+        };
+        let place = error.path().to_string();
+        let problem = innermost(error.inner());
+        mistakes.push(Mistake::new(&place, &problem, remedy(&problem)));
+        let segments: Vec<Segment> = error.path().iter().cloned().collect();
+        if !take_out(&mut tree, &segments) {
+            return (Config::default(), mistakes);
+        }
+    }
+}
+
+fn take_out(tree: &mut Value, segments: &[Segment]) -> bool {
+    match (segments, &mut tree.kind) {
+        ([Segment::Map { key }], ValueKind::Table(table)) => table.remove(key).is_some(),
+        ([Segment::Map { key }, rest @ ..], ValueKind::Table(table)) => {
+            // A path that goes deeper than the tree (a variant's field) ends at the value itself.
+            let inner = table.get_mut(key).is_some_and(|value| take_out(value, rest));
+            inner || table.remove(key).is_some()
+        }
+        ([Segment::Seq { index }, rest @ ..], ValueKind::Array(items)) if *index < items.len() => {
+            let inner = !rest.is_empty() && take_out(&mut items[*index], rest);
+            if !inner {
+                items.remove(*index);
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The crate's own message repeats the key path, which stands in front already.
+fn innermost(error: &ConfigError) -> String {
+    match error {
+        ConfigError::At { error, .. } => innermost(error),
+        ConfigError::Type { unexpected, expected, .. } => format!("is {unexpected}, expected {expected}"),
+        other => other.to_string(),
+    }
+}
+
+fn remedy(problem: &str) -> &'static str {
+    if problem.contains("unknown field") {
+        "correct its spelling or remove it"
+    } else if problem.contains("expected a sequence") || problem.contains("expected a map") {
+        "write it in the file: the environment can only override single values"
+    } else {
+        "see `embed-broker schema config` for what the key takes"
+    }
+}
+
+fn overlaps(a: &str, b: &str) -> bool {
+    a.starts_with(b) || b.starts_with(a)
 }

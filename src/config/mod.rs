@@ -356,7 +356,13 @@ pub struct Cache {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "String")]
     pub metadata_stale: Duration,
+    /// Shared cache; not part of this build, so only `null` is accepted.
+    pub redis: Option<NotBuilt>,
 }
+
+/// The value of a key whose feature is not part of this build: there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum NotBuilt {}
 
 /// Where the audit trail goes.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -472,6 +478,7 @@ impl Default for Cache {
             embed_tokens_max_bytes: 64 * 1024 * 1024,
             metadata_ttl: Duration::from_secs(15 * 60),
             metadata_stale: Duration::from_secs(60 * 60),
+            redis: None,
         }
     }
 }
