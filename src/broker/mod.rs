@@ -26,7 +26,7 @@ use tokio::time::Instant;
 pub use crate::audit::Event;
 pub use crate::authn::BearerToken;
 pub use crate::plan::PlannedItem;
-pub use crate::policy::{Access, Ask, CatalogueEntry, Kind};
+pub use crate::policy::{Access, Ask, CatalogueEntry, Denied, Kind};
 pub use crate::powerbi::{EmbedToken, Target};
 pub use code::Code;
 pub use error::Error;
@@ -36,7 +36,7 @@ pub use recording::Recording;
 use crate::audit::{Audit, AuditRecord};
 use crate::authn::{Caller, Verifier};
 use crate::plan::{Circumstances, EmbedPlan, Minter};
-use crate::policy::{Denied, Grant, Policy};
+use crate::policy::{Grant, Policy};
 use crate::powerbi::{self, Freshness, PowerBi, Provenance};
 use crate::{config, metrics};
 

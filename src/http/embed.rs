@@ -1,0 +1,117 @@
+//! `POST /embed-token`.
+
+use axum::extract::{Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::{AppState, extract, problem::Problem};
+use crate::broker::{Access, Ask, Code, EmbedRequest, Issued, Recording};
+
+/// Most items in one request, counted as sent.
+const MAX_ITEMS: usize = 50;
+
+/// The body of a request. Members are present or absent; `null` is a wrong type.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    #[serde(default, deserialize_with = "present")]
+    item: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    items: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    access: Option<Access>,
+    #[serde(default)]
+    save_as: bool,
+    #[serde(default, deserialize_with = "present")]
+    target: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    token: &'a str,
+    token_id: &'a str,
+    #[serde(with = "time::serde::rfc3339")]
+    expiration: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    refresh_after: OffsetDateTime,
+    items: Vec<AnswerItem<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerItem<'a> {
+    item: &'a str,
+    renewal: &'static str,
+    embed_config: EmbedConfig<'a>,
+}
+
+/// The planned configuration with the token in it.
+#[derive(Serialize)]
+struct EmbedConfig<'a> {
+    #[serde(flatten)]
+    planned: &'a Map<String, Value>,
+    #[serde(rename = "accessToken")]
+    access_token: &'a str,
+}
+
+/// Answers with a token and, for each item, what the page needs.
+pub(super) async fn embed_token(
+    State(app): State<AppState>,
+    Extension(recording): Extension<Recording>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let edge = app.edge();
+    let (parts, body) = request.into_parts();
+    let token = extract::credential(&edge, &parts)?;
+    let blobs = extract::blobs(&edge, &parts.headers)?;
+    let ask = extract::json::<Body>(&parts.headers, body).await?.try_into()?;
+    let issued = app.broker().embed_token(EmbedRequest { token, ask, blobs }, &recording).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(Answer::from(&issued))).into_response())
+}
+
+impl TryFrom<Body> for Ask {
+    type Error = Problem;
+
+    fn try_from(body: Body) -> Result<Self, Problem> {
+        let fault = |detail: &str| Err(Problem::request(Code::InvalidRequest, detail));
+        let single = body.item.is_some();
+        let items = match (body.item, body.items) {
+            (Some(item), None) => vec![item],
+            (None, Some(items)) if (1..=MAX_ITEMS).contains(&items.len()) => items,
+            (None, Some(_)) => return fault("`items` must name 1 to 50 items."),
+            (Some(_), Some(_)) | (None, None) => return fault("Give exactly one of `item` and `items`."),
+        };
+        if body.target.is_some() && !single {
+            return fault("`target` goes with `item` only.");
+        }
+        Ok(Self { items, access: body.access, save_as: body.save_as, target: body.target })
+    }
+}
+
+impl<'a> From<&'a Issued> for Answer<'a> {
+    fn from(issued: &'a Issued) -> Self {
+        let token = issued.token.secret().expose_secret();
+        let items = issued.items.iter().map(|planned| AnswerItem {
+            item: &planned.item,
+            renewal: if planned.re_embed { "re_embed" } else { "set_access_token" },
+            embed_config: EmbedConfig { planned: &planned.embed_config, access_token: token },
+        });
+        Self {
+            token,
+            token_id: issued.token.token_id(),
+            expiration: issued.token.expiration(),
+            refresh_after: issued.refresh_after,
+            items: items.collect(),
+        }
+    }
+}
+
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,200 @@
+//! What comes out of a request before the broker sees it: credential, strict JSON, blobs, request id, client address.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, Method};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use ipnet::IpNet;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+
+use super::edge::Edge;
+use super::problem::Problem;
+use crate::broker::{BearerToken, Code};
+
+/// Longest request body.
+pub const MAX_BODY: usize = 16 * 1024;
+
+/// Time in which a body must have arrived.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The id of a request, from the gateway or made here.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// Address of the connection's other end.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+impl RequestId {
+    /// Header that carries it.
+    pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+    /// The gateway's id when it is sane, else a new one.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let sane = |id: &&str| {
+            (1..=128).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        let given = headers.get(Self::HEADER).and_then(|value| value.to_str().ok()).filter(sane);
+        Self(given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned))
+    }
+}
+
+/// The caller's token; `None` when the request has none.
+///
+/// # Errors
+/// More than one credential (400), or a cookie from a page that may not use it (403).
+pub fn credential(edge: &Edge, parts: &Parts) -> Result<Option<BearerToken>, Problem> {
+    let headers = &parts.headers;
+    let mut found = Vec::new();
+    for value in headers.get_all(AUTHORIZATION) {
+        found.push(Credential::Authorization(text(value.as_bytes())));
+    }
+    if let Some(name) = &edge.token_header {
+        found.extend(headers.get_all(name).iter().map(|value| Credential::Header(text(value.as_bytes()))));
+    }
+    if let Some(name) = &edge.cookie {
+        found.extend(cookies(headers, name).map(Credential::Cookie));
+    }
+    if found.len() > 1 {
+        return Err(Problem::new(Code::AmbiguousCredentials, "the request carries more than one credential"));
+    }
+    match found.pop() {
+        None => Ok(None),
+        // Another scheme (Basic, Negotiate …) is no credential of ours.
+        Some(Credential::Authorization(value)) => Ok(bearer(&value).map(BearerToken::new)),
+        Some(Credential::Header(value)) => {
+            Ok(Some(BearerToken::new(bearer(&value).unwrap_or_else(|| value.trim().to_owned()))))
+        }
+        Some(Credential::Cookie(value)) => {
+            if !may_use_cookie(edge, parts) {
+                return Err(Problem::new(Code::OriginNotAllowed, "the Origin may not use the sign-in cookie"));
+            }
+            Ok(Some(BearerToken::new(value)))
+        }
+    }
+}
+
+enum Credential {
+    Authorization(String),
+    Header(String),
+    Cookie(String),
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The token behind the Bearer scheme, which is read in any case (RFC 9110, section 11.1).
+fn bearer(value: &str) -> Option<String> {
+    let value = value.trim();
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let lines = headers.get_all(COOKIE).iter().map(|value| text(value.as_bytes()));
+    lines.flat_map(move |line| {
+        let pairs: Vec<String> = line
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='))
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim_matches('"').to_owned())
+            .collect();
+        pairs
+    })
+}
+
+/// A browser attaches cookies to requests of any page, so the page must be one of ours.
+fn may_use_cookie(edge: &Edge, parts: &Parts) -> bool {
+    let listed = parts.headers.get(ORIGIN).is_some_and(|origin| edge.allows(origin.as_bytes()));
+    let safe = matches!(parts.method, Method::GET | Method::HEAD);
+    let same_origin = || parts.headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+    listed || safe && same_origin()
+}
+
+/// Identity blobs, by header name in lower case.
+///
+/// # Errors
+/// One that stands twice or is no text (400).
+pub fn blobs(edge: &Edge, headers: &HeaderMap) -> Result<BTreeMap<String, SecretString>, Problem> {
+    let mut blobs = BTreeMap::new();
+    for name in &edge.blob_headers {
+        let mut values = headers.get_all(name).iter();
+        let Some(value) = values.next() else { continue };
+        let Some(value) = value.to_str().ok().filter(|_| values.next().is_none()) else {
+            let detail = format!("The header {name} must stand once and hold visible ASCII characters.");
+            return Err(Problem::request(Code::InvalidRequest, detail));
+        };
+        blobs.insert(name.as_str().to_owned(), SecretString::from(value));
+    }
+    Ok(blobs)
+}
+
+/// The body as strict JSON.
+///
+/// # Errors
+/// 415, 413 or 400, with what to change.
+pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    if !is_json(headers) {
+        return Err(Problem::new(Code::UnsupportedMediaType, "the content type is not application/json"));
+    }
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect());
+    let bytes = match collected.await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            return Err(Problem::new(Code::BodyTooLarge, "the body is longer than 16 KiB"));
+        }
+        Ok(Err(_)) => return Err(invalid("The body could not be read.")),
+        Err(_) => return Err(invalid("The body did not arrive in time.")),
+    };
+    let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." { String::new() } else { format!(" at `{path}`") };
+        invalid(format!("The body does not have the documented form{place}: {}.", error.inner()))
+    })?;
+    deserializer.end().map_err(|_| invalid("The body holds more than one JSON value."))?;
+    Ok(value)
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::request(Code::InvalidRequest, detail)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (types.next(), types.next()) else { return false };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The caller's address: the connection's, or, behind trusted proxies, the last one they vouch for.
+#[must_use]
+pub fn client(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let mut client = peer?.0.ip().to_canonical();
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let forwarded: Vec<IpAddr> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        // An entry that is no address ends what can be believed: everything before it is dropped below.
+        .map(|entry| entry.trim().parse::<IpAddr>().map(|address| address.to_canonical()))
+        .rev()
+        .map_while(Result::ok)
+        .collect();
+    for hop in forwarded {
+        if !is_trusted(&client) {
+            break;
+        }
+        client = hop;
+    }
+    Some(client)
+}

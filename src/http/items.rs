@@ -1,0 +1,74 @@
+//! `GET /items` and `GET /items/{item}/targets`: what a page needs for its menus.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
+use serde::Serialize;
+
+use super::{AppState, extract, problem::Problem};
+use crate::broker::{Access, Code, Kind, Recording};
+
+#[derive(Serialize)]
+struct Items {
+    items: Vec<Item>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    item: String,
+    title: String,
+    r#type: Kind,
+    access: Vec<Access>,
+    needs_target: bool,
+}
+
+#[derive(Serialize)]
+struct Targets {
+    targets: Vec<Target>,
+}
+
+#[derive(Serialize)]
+struct Target {
+    id: String,
+    name: String,
+    r#type: Kind,
+}
+
+/// The caller's catalogue.
+pub(super) async fn items(
+    State(app): State<AppState>,
+    Extension(recording): Extension<Recording>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let token = extract::credential(&app.edge(), &request.into_parts().0)?;
+    let entries = app.broker().items(token, &recording).await?;
+    let items = entries.into_iter().map(|entry| Item {
+        item: entry.item,
+        title: entry.title,
+        r#type: entry.kind,
+        access: entry.access,
+        needs_target: entry.needs_target,
+    });
+    Ok(([(CACHE_CONTROL, "no-store")], Json(Items { items: items.collect() })).into_response())
+}
+
+/// The reports that an item with `report: "*"` may be aimed at.
+pub(super) async fn targets(
+    State(app): State<AppState>,
+    Extension(recording): Extension<Recording>,
+    item: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let token = extract::credential(&app.edge(), &request.into_parts().0)?;
+    let Path(item) = item.map_err(|_| Problem::new(Code::NotFound, "the path is no UTF-8"))?;
+    let targets = app.broker().targets(token, item, &recording).await?;
+    let targets = targets.into_iter().map(|target| Target {
+        r#type: if target.paginated { Kind::PaginatedReport } else { Kind::Report },
+        id: target.id,
+        name: target.name,
+    });
+    Ok(([(CACHE_CONTROL, "no-store")], Json(Targets { targets: targets.collect() })).into_response())
+}

@@ -1,0 +1,208 @@
+//! The traffic listener: route list and middleware stack, each one screen.
+//!
+//! Outer to inner: [`observe`] (request id, span, metrics, audit record, problem bodies), panics, CORS, then for the
+//! routes that do work: draining, in-flight limit, time limit. Health answers under any load.
+
+mod edge;
+mod embed;
+mod extract;
+mod items;
+mod observe;
+pub mod ops;
+mod problem;
+pub mod serve;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use ipnet::IpNet;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::error::Overloaded;
+use tower::{BoxError, Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use edge::Edge;
+pub use extract::{MAX_BODY, Peer, RequestId};
+pub use problem::Problem;
+
+use crate::broker::{Broker, Code};
+
+/// The API's description, as it is served.
+pub const OPENAPI: &str = include_str!("../../openapi.yaml");
+
+/// What every handler may use; clones share it.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+struct Shared {
+    broker: Broker,
+    edge: ArcSwap<Edge>,
+    life: Life,
+    trusted_proxies: Vec<IpNet>,
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Default)]
+pub struct Life {
+    ready: AtomicBool,
+    draining: AtomicBool,
+    requests: TaskTracker,
+}
+
+/// Limits of the traffic listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests handled at once.
+    pub max_in_flight: usize,
+    /// Time for one request.
+    pub request_timeout: Duration,
+}
+
+impl AppState {
+    /// The state of one process.
+    #[must_use]
+    pub fn new(broker: Broker, edge: Edge, trusted_proxies: Vec<IpNet>) -> Self {
+        let edge = ArcSwap::from_pointee(edge);
+        Self(Arc::new(Shared { broker, edge, life: Life::default(), trusted_proxies }))
+    }
+
+    /// The broker.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.0.broker
+    }
+
+    /// The edge's settings for a request that begins now.
+    #[must_use]
+    pub fn edge(&self) -> Arc<Edge> {
+        self.0.edge.load_full()
+    }
+
+    /// Lets requests that begin from now on use `edge`.
+    pub fn replace_edge(&self, edge: Edge) {
+        self.0.edge.store(Arc::new(edge));
+    }
+
+    /// Where the process is in its life.
+    #[must_use]
+    pub fn life(&self) -> &Life {
+        &self.0.life
+    }
+}
+
+impl Life {
+    /// Policy and the default principal have succeeded; upstream trouble later does not take this back.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on new requests are refused; resolves when those under way are answered.
+    pub async fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.requests.close();
+        self.requests.wait().await;
+    }
+
+    /// Whether requests may be sent here.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) && !self.is_draining()
+    }
+
+    /// Whether the process is ending.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Every route and the middleware around it.
+pub fn router(app: AppState, limits: Limits) -> Router {
+    let permits = Arc::new(Semaphore::new(limits.max_in_flight));
+    let limited = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(limit_reached))
+        .load_shed()
+        .layer(GlobalConcurrencyLimitLayer::with_semaphore(permits))
+        .timeout(limits.request_timeout);
+    Router::new()
+        .route("/embed-token", post(embed::embed_token))
+        .route("/items", get(items::items))
+        .route("/items/{item}/targets", get(items::targets))
+        .layer(limited)
+        .layer(from_fn_with_state(app.clone(), refuse_while_draining))
+        .route("/openapi.yaml", get(openapi))
+        .route("/livez", get(ops::livez))
+        .route("/readyz", get(readyz))
+        .fallback(async || Problem::new(Code::NotFound, "no such path"))
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "no such method here"))
+        .layer(from_fn_with_state(app.clone(), cors))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), observe::observe))
+        .with_state(app)
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/yaml")], OPENAPI).into_response()
+}
+
+async fn readyz(State(app): State<AppState>) -> Response {
+    let (status, text) = match (app.life().is_draining(), app.life().is_ready()) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        (false, true) => (StatusCode::OK, "ready\n"),
+    };
+    (status, text).into_response()
+}
+
+async fn limit_reached(error: BoxError) -> Problem {
+    if error.is::<Overloaded>() {
+        Problem::new(Code::Overloaded, "server.max_in_flight requests are under way")
+    } else if error.is::<tower::timeout::error::Elapsed>() {
+        Problem::new(Code::UpstreamTimeout, "server.request_timeout has passed")
+    } else {
+        Problem::new(Code::Internal, error.to_string())
+    }
+}
+
+async fn refuse_while_draining(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if app.life().is_draining() {
+        return Problem::new(Code::ShuttingDown, "the process is ending").into_response();
+    }
+    let under_way = app.life().requests.token();
+    let response = next.run(request).await;
+    drop(under_way);
+    response
+}
+
+/// The allowed origins and headers may change at a reload, so the layer is taken anew for each request of a browser.
+async fn cors(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    if !request.headers().contains_key(header::ORIGIN) {
+        return next.run(request).await;
+    }
+    let inner = service_fn(move |request: Request| {
+        let next = next.clone();
+        async move { Ok::<_, std::convert::Infallible>(next.run(request).await) }
+    });
+    match app.edge().cors().layer(inner).oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Problem::new(Code::Internal, format!("a handler panicked: {text}")).into_response()
+}

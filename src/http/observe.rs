@@ -1,0 +1,100 @@
+//! The outermost layer: what is true of every request whatever becomes of it.
+//!
+//! It gives the request its id and span, opens the audit record of audited routes, counts the outcome, writes the
+//! audit record, and only then lets the answer out; a problem gets its body here. When a required record cannot be
+//! written, the answer (and the token in it) is thrown away.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tracing::Instrument as _;
+
+use super::extract::{Peer, RequestId, client};
+use super::{AppState, Problem};
+use crate::broker::{Code, Event, Recording};
+use crate::metrics;
+
+/// Route label of requests that match none.
+const UNMATCHED: &str = "unmatched";
+
+/// Templates of the routes, as metric labels.
+const ROUTES: [&str; 6] =
+    ["/embed-token", "/items", "/items/{item}/targets", "/openapi.yaml", "/livez", "/readyz"];
+
+pub(super) async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = RequestId::of(request.headers());
+    let route = route(&request);
+    let recording = record(&app, &request, route, &id);
+    if let Some(recording) = &recording {
+        request.extensions_mut().insert(recording.clone());
+    }
+    let span = tracing::info_span!("request", request_id = %id.0, route);
+    answer(next, request, recording, &id, route, began).instrument(span).await
+}
+
+async fn answer(
+    next: Next,
+    request: Request,
+    recording: Option<Recording>,
+    id: &RequestId,
+    route: &'static str,
+    began: Instant,
+) -> Response {
+    let mut response = next.run(request).await;
+    let mut problem = response.extensions_mut().remove::<Problem>();
+    let code = |problem: &Option<Problem>| problem.as_ref().map_or("ok", |problem| problem.code().as_str());
+    if let Some(recording) = recording {
+        if let Some(problem) = &problem {
+            recording.reason(&problem.reason());
+        }
+        if recording.finish(code(&problem)).await.is_err() {
+            let unrecorded = Problem::new(Code::AuditUnavailable, "the audit record could not be written");
+            response = unrecorded.clone().into_response();
+            problem = Some(unrecorded);
+        }
+    }
+    metrics::request(route, code(&problem), began.elapsed());
+    if let Some(problem) = &problem {
+        log(problem);
+        response = problem.respond(&id.0, response);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(RequestId::HEADER, value);
+    }
+    response
+}
+
+/// Faults of ours or of an upstream wake somebody up; refusals of callers are told without alarm.
+fn log(problem: &Problem) {
+    let (code, status) = (problem.code().as_str(), problem.status().as_u16());
+    if problem.status().is_server_error() {
+        tracing::error!(code, status, reason = problem.reason(), "request failed");
+    } else {
+        tracing::info!(code, status, reason = problem.reason(), "request refused");
+    }
+}
+
+fn record(app: &AppState, request: &Request, route: &'static str, id: &RequestId) -> Option<Recording> {
+    let event = match route {
+        "/embed-token" => Event::EmbedToken,
+        "/items" => Event::Items,
+        "/items/{item}/targets" => Event::Targets,
+        _ => return None,
+    };
+    // A browser's preflight asks for nothing.
+    if *request.method() == Method::OPTIONS {
+        return None;
+    }
+    let peer = request.extensions().get::<Peer>().copied();
+    let address = client(peer, request.headers(), &app.0.trusted_proxies);
+    Some(app.broker().record(event, id.0.clone(), address))
+}
+
+fn route(request: &Request) -> &'static str {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    ROUTES.into_iter().find(|route| Some(*route) == matched).unwrap_or(UNMATCHED)
+}
