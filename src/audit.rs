@@ -220,7 +220,8 @@ impl Audit {
 
     /// Writes the counts of windows that are over; with `all`, of every window.
     pub async fn write_counts(&self, all: bool) {
-        for record in self.floods().take(Instant::now(), all) {
+        let counts = self.floods().take(Instant::now(), all);
+        for record in counts {
             let _ = self.put(&record).await;
         }
     }

@@ -12,6 +12,8 @@
 //! Each type can be made only by its stage, so whoever holds an `EmbedPlan` knows that verification, policy and
 //! planning happened. Start reading in [`broker`].
 
+pub mod app;
+pub mod cli;
 pub mod http;
 
 pub mod broker;

@@ -46,7 +46,6 @@ const MARGIN: Duration = Duration::from_millis(100);
 /// The broker of one process.
 pub struct Broker {
     stages: ArcSwap<Stages>,
-    audit: Arc<Audit>,
     request_timeout: Duration,
 }
 
@@ -64,6 +63,8 @@ pub struct Stages {
     pub minters: BTreeMap<String, Minter>,
     /// Lifetimes.
     pub tokens: config::Tokens,
+    /// Where records go.
+    pub audit: Arc<Audit>,
 }
 
 /// A request for an embed token, with whatever was wrong about its parts.
@@ -90,8 +91,8 @@ pub struct Issued {
 impl Broker {
     /// A broker over `stages`.
     #[must_use]
-    pub fn new(stages: Stages, audit: Arc<Audit>, request_timeout: Duration) -> Self {
-        Self { stages: ArcSwap::from_pointee(stages), audit, request_timeout }
+    pub fn new(stages: Stages, request_timeout: Duration) -> Self {
+        Self { stages: ArcSwap::from_pointee(stages), request_timeout }
     }
 
     /// Lets requests that begin from now on go through `stages`.
@@ -109,7 +110,7 @@ impl Broker {
     #[must_use]
     pub fn record(&self, event: Event, request_id: String, client: Option<IpAddr>) -> Recording {
         let record = AuditRecord::new(event, request_id, client, OffsetDateTime::now_utc());
-        Recording::new(Arc::clone(&self.audit), record)
+        Recording::new(Arc::clone(&self.stages.load().audit), record)
     }
 
     /// Embed configuration and token for the items that `request` asks for.

@@ -62,18 +62,22 @@ impl Config {
     /// # Errors
     /// Every mistake found.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        Self::load_with(path, None)
+        match Self::read(path, None) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(Mistakes(mistakes)),
+        }
     }
 
-    /// As [`load`](Self::load), with `environment` in place of the process's.
+    /// What could be read of `path`, and every mistake found; `environment` stands in for the process's own.
     ///
-    /// # Errors
-    /// Every mistake found.
-    pub fn load_with(
-        path: &Path,
-        environment: Option<HashMap<String, String>>,
-    ) -> Result<Self, Mistakes> {
-        let tree = read(path, environment).map_err(|mistake| Mistakes(vec![mistake]))?;
+    /// With mistakes, the configuration holds defaults in their places: good for finding further mistakes (in the
+    /// policy), never for running.
+    #[must_use]
+    pub fn read(path: &Path, environment: Option<HashMap<String, String>>) -> (Option<Self>, Vec<Mistake>) {
+        let tree = match tree(path, environment) {
+            Ok(tree) => tree,
+            Err(mistake) => return (None, vec![mistake]),
+        };
         let (mut config, mut mistakes) = shape(tree);
         config.resolve(path.parent().unwrap_or(Path::new("")), &mut mistakes);
         let misshapen: Vec<String> = mistakes.iter().map(|m| m.place.clone()).collect();
@@ -82,7 +86,7 @@ impl Config {
         // What could not be read was replaced by a default: whatever that default lacks is not a second mistake.
         meaning.retain(|m| !misshapen.iter().any(|place| overlaps(place, &m.place)));
         mistakes.extend(meaning);
-        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+        (Some(config), mistakes)
     }
 
     /// Every secret that may come from a file, with its key path.
@@ -105,6 +109,21 @@ impl Config {
             })
         });
         issuers.chain(principals)
+    }
+
+    /// Takes over the sections of `previous` that are the same, so that whoever holds a secret of theirs goes on seeing
+    /// its [refreshes](Secret::refresh).
+    pub fn keep_secrets_of(&mut self, previous: &Self) {
+        for issuer in &mut self.authn.issuers {
+            if let Some(same) = previous.authn.issuers.iter().find(|former| *former == issuer) {
+                *issuer = same.clone();
+            }
+        }
+        for (name, principal) in &mut self.principals {
+            if let Some(same) = previous.principals.get(name).filter(|former| *former == principal) {
+                *principal = same.clone();
+            }
+        }
     }
 
     /// Makes paths relative to the file's folder and reads every secret.
@@ -233,7 +252,7 @@ impl SecretReader<'_> {
 }
 
 /// File and environment as one tree.
-fn read(path: &Path, environment: Option<HashMap<String, String>>) -> Result<Value, Mistake> {
+fn tree(path: &Path, environment: Option<HashMap<String, String>>) -> Result<Value, Mistake> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Mistake::new(
             path.display().to_string(),

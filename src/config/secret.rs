@@ -181,12 +181,6 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl Plain {
-    pub(super) fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-}
-
 impl PartialEq for Plain {
     fn eq(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()

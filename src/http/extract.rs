@@ -51,7 +51,7 @@ impl RequestId {
 ///
 /// # Errors
 /// More than one credential (400), or a cookie from a page that may not use it (403).
-pub fn credential(edge: &Edge, parts: &Parts) -> Result<Option<BearerToken>, Problem> {
+pub(super) fn credential(edge: &Edge, parts: &Parts) -> Result<Option<BearerToken>, Problem> {
     let headers = &parts.headers;
     let mut found = Vec::new();
     for value in headers.get_all(AUTHORIZATION) {
@@ -124,7 +124,7 @@ fn may_use_cookie(edge: &Edge, parts: &Parts) -> bool {
 ///
 /// # Errors
 /// One that stands twice or is no text (400).
-pub fn blobs(edge: &Edge, headers: &HeaderMap) -> Result<BTreeMap<String, SecretString>, Problem> {
+pub(super) fn blobs(edge: &Edge, headers: &HeaderMap) -> Result<BTreeMap<String, SecretString>, Problem> {
     let mut blobs = BTreeMap::new();
     for name in &edge.blob_headers {
         let mut values = headers.get_all(name).iter();
@@ -142,7 +142,7 @@ pub fn blobs(edge: &Edge, headers: &HeaderMap) -> Result<BTreeMap<String, Secret
 ///
 /// # Errors
 /// 415, 413 or 400, with what to change.
-pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     if !is_json(headers) {
         return Err(Problem::new(Code::UnsupportedMediaType, "the content type is not application/json"));
     }
@@ -178,7 +178,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// The caller's address: the connection's, or, behind trusted proxies, the last one they vouch for.
 #[must_use]
-pub fn client(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+pub(super) fn client(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut client = peer?.0.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let forwarded: Vec<IpAddr> = headers

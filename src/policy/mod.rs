@@ -458,3 +458,9 @@ impl Grant {
         &self.embed
     }
 }
+
+/// JSON Schema of the policy file.
+#[must_use]
+pub fn json_schema() -> schemars::Schema {
+    unimplemented!()
+}

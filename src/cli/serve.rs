@@ -1,0 +1,52 @@
+//! `serve`: start, wait for a signal, drain.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, block_on};
+use crate::app::App;
+use crate::telemetry;
+
+pub(super) fn run(file: &Path) -> Result<(), Failure> {
+    // Config and policy mistakes are reported together.
+    let config = super::check::load(file)?;
+    telemetry::start(&config.telemetry);
+    block_on(async {
+        let signals = Signals::new()?;
+        let app = App::start(config, file).await?;
+        signals.serve(app).await;
+        Ok(())
+    })
+}
+
+/// The signals that a running broker obeys.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads at SIGHUP; ends the app at SIGTERM or SIGINT.
+    pub(super) async fn serve(mut self, app: App) {
+        loop {
+            tokio::select! {
+                _ = self.hang_up.recv() => app.reload().await,
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+            }
+        }
+        app.stop().await;
+    }
+}
