@@ -7,6 +7,7 @@ mod parts;
 mod reload;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::broker::Broker;
 use crate::config::{Config, Mistakes};
 use crate::http::{self, AppState, Limits, serve::serve};
 use crate::metrics;
+use crate::plan::Minter;
+use crate::policy::Policy;
 
 pub use parts::surroundings;
 use parts::Parts;
@@ -143,6 +146,15 @@ impl App {
 /// Every mistake found.
 pub async fn check(config: Config) -> Result<(), Mistakes> {
     Parts::build(config, None).await.map(drop)
+}
+
+/// The policy of `config` and its principals, for `explain`.
+///
+/// # Errors
+/// Every mistake of the policy.
+pub async fn policy(config: &Config) -> Result<(Arc<Policy>, BTreeMap<String, Minter>), Mistakes> {
+    let policy = parts::load_policy(config).await.map_err(Mistakes)?;
+    Ok((policy, parts::minters(&config.principals)))
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

@@ -118,7 +118,7 @@ pub fn surroundings(config: &Config) -> Surroundings {
 }
 
 /// Reads and compiles off the runtime: a table may have a hundred thousand rows.
-async fn load_policy(config: &Config) -> Result<Arc<Policy>, Vec<Mistake>> {
+pub(super) async fn load_policy(config: &Config) -> Result<Arc<Policy>, Vec<Mistake>> {
     let (file, surroundings) = (config.policy_file.clone(), surroundings(config));
     let loaded = tokio::task::spawn_blocking(move || Policy::load(&file, &surroundings)).await;
     loaded
@@ -145,7 +145,7 @@ fn open_audit(config: &Config) -> Result<Arc<Audit>, Vec<Mistake>> {
     })
 }
 
-fn minters(principals: &BTreeMap<String, Principal>) -> BTreeMap<String, Minter> {
+pub(super) fn minters(principals: &BTreeMap<String, Principal>) -> BTreeMap<String, Minter> {
     let minter = |(name, principal): (&String, &Principal)| {
         let kind = match principal.master_user() {
             Some(username) => MinterKind::MasterUser { username: username.to_owned() },

@@ -458,9 +458,3 @@ impl Grant {
         &self.embed
     }
 }
-
-/// JSON Schema of the policy file.
-#[must_use]
-pub fn json_schema() -> schemars::Schema {
-    unimplemented!()
-}
