@@ -4,7 +4,10 @@
 //! `certificate-credentials.md`, 2025-01-04). Not by `azure_identity`'s certificate credential: that links OpenSSL, takes
 //! PKCS#12 only and signs RS256 with a SHA-1 thumbprint.
 //!
-//! A [`Certificate`] exists only when its key has signed once and belongs to the certificate.
+//! A [`Certificate`] exists only when its key has signed once and belongs to the certificate. One that is changed for
+//! something that fails this is not taken: the last good one goes on.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -13,6 +16,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use simple_asn1::ASN1Block;
 use time::OffsetDateTime;
+
+use crate::config::Secret;
 
 /// The longest that Microsoft's document allows.
 const LIFE: time::Duration = time::Duration::minutes(10);
@@ -25,6 +30,13 @@ pub(super) struct Certificate {
     /// Base64url of the SHA-256 of the key's own certificate.
     thumbprint: String,
     not_after: OffsetDateTime,
+}
+
+/// A certificate that is parsed again when its PEM changes.
+pub(super) struct Rotating {
+    pem: Secret,
+    password: Option<Secret>,
+    parsed: Mutex<(u64, Arc<Certificate>)>,
 }
 
 /// Why a PEM cannot be used: the problem, a colon, the remedy.
@@ -141,6 +153,45 @@ impl Certificate {
     }
 }
 
+impl Rotating {
+    pub(super) fn new(pem: &Secret, password: Option<&Secret>) -> Result<Self, PemError> {
+        let version = version(pem, password);
+        let certificate = parse(pem, password)?;
+        Ok(Self {
+            pem: pem.clone(),
+            password: password.cloned(),
+            parsed: Mutex::new((version, Arc::new(certificate))),
+        })
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        version(&self.pem, self.password.as_ref())
+    }
+
+    pub(super) fn current(&self) -> Arc<Certificate> {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.version();
+        if parsed.0 != version {
+            parsed.0 = version;
+            match parse(&self.pem, self.password.as_ref()) {
+                Ok(certificate) => parsed.1 = Arc::new(certificate),
+                Err(error) => {
+                    tracing::error!(source = ?self.pem, %error, "the new certificate is not taken, the former goes on");
+                }
+            }
+        }
+        Arc::clone(&parsed.1)
+    }
+}
+
+fn version(pem: &Secret, password: Option<&Secret>) -> u64 {
+    pem.version() + password.map_or(0, Secret::version)
+}
+
+fn parse(pem: &Secret, password: Option<&Secret>) -> Result<Certificate, PemError> {
+    Certificate::parse(&pem.current(), password.map(Secret::current).as_ref())
+}
+
 /// The PKCS#1 form of an RSA private key.
 fn private_key(block: &pem::Pem, password: Option<&SecretString>) -> Result<Vec<u8>, PemError> {
     if block.headers().get("Proc-Type").is_some() {
@@ -207,7 +258,7 @@ fn validity_end(block: &ASN1Block) -> Option<OffsetDateTime> {
     }
 }
 
-/// SubjectPublicKeyInfo ::= { algorithm, BIT STRING of { modulus, exponent } }.
+/// `SubjectPublicKeyInfo` ::= { algorithm, BIT STRING of { modulus, exponent } }.
 fn public_modulus(block: &ASN1Block) -> Option<ASN1Block> {
     let ASN1Block::Sequence(_, pair) = block else {
         return None;
@@ -218,7 +269,7 @@ fn public_modulus(block: &ASN1Block) -> Option<ASN1Block> {
     }
 }
 
-/// RSAPrivateKey ::= { version, modulus, … }.
+/// `RSAPrivateKey` ::= { version, modulus, … }.
 fn private_modulus(der: &[u8]) -> Option<ASN1Block> {
     integer_at(der, 1)
 }

@@ -2,10 +2,9 @@
 //!
 //! Every fetch builds a new `azure_identity` credential: theirs cache a token to its last five minutes, which would
 //! leave embed tokens of five minutes. Secrets are read when they are used, so that a rotated file counts at once.
-//! A certificate that no longer parses is not taken: the last good one goes on.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
@@ -22,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use super::AccessToken;
-use super::assertion::{Certificate, PemError};
+use super::assertion::Rotating;
 use super::codes::Class;
 use super::failure::Failure;
 use super::transport::{Destination, Transport, unwrap};
@@ -52,13 +51,6 @@ pub(super) enum Credential {
         username: String,
         password: Secret,
     },
-}
-
-/// A certificate that is parsed again when its PEM changes.
-pub(super) struct Rotating {
-    pem: Secret,
-    password: Option<Secret>,
-    parsed: Mutex<(u64, Arc<Certificate>)>,
 }
 
 impl Application {
@@ -200,45 +192,6 @@ impl Credential {
             Self::Password { username, password } => by_password(app, username, password).await,
         }
     }
-}
-
-impl Rotating {
-    fn new(pem: &Secret, password: Option<&Secret>) -> Result<Self, PemError> {
-        let version = version(pem, password);
-        let certificate = parse(pem, password)?;
-        Ok(Self {
-            pem: pem.clone(),
-            password: password.cloned(),
-            parsed: Mutex::new((version, Arc::new(certificate))),
-        })
-    }
-
-    fn version(&self) -> u64 {
-        version(&self.pem, self.password.as_ref())
-    }
-
-    fn current(&self) -> Arc<Certificate> {
-        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.version();
-        if parsed.0 != version {
-            parsed.0 = version;
-            match parse(&self.pem, self.password.as_ref()) {
-                Ok(certificate) => parsed.1 = Arc::new(certificate),
-                Err(error) => {
-                    tracing::error!(source = ?self.pem, %error, "the new certificate is not taken, the former goes on");
-                }
-            }
-        }
-        Arc::clone(&parsed.1)
-    }
-}
-
-fn version(pem: &Secret, password: Option<&Secret>) -> u64 {
-    pem.version() + password.map_or(0, Secret::version)
-}
-
-fn parse(pem: &Secret, password: Option<&Secret>) -> Result<Certificate, PemError> {
-    Certificate::parse(&pem.current(), password.map(Secret::current).as_ref())
 }
 
 fn parse_expiry(expires: Option<&str>, place: &str) -> Result<Option<OffsetDateTime>, Mistake> {

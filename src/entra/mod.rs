@@ -183,7 +183,8 @@ impl Principal {
     fn new(source: Source, min_lifetime: Duration) -> Self {
         let source = Arc::new(source);
         let cool_down = CoolDown {
-            wanted: life::YOUNG,
+            // A young token is not found wanting (see `life`), and after a failure the other one holds.
+            wanted: Duration::ZERO,
             failed: Miss::cool_down,
         };
         let fetching = Arc::clone(&source);

@@ -234,3 +234,31 @@ fn require_machine(url: &Url) -> Result<(), Failure> {
         "IDENTITY_ENDPOINT must be https, or on this machine",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_metadata_services_of_this_machine() {
+        for (url, allowed) in [
+            (
+                "http://169.254.169.254/metadata/identity/oauth2/token",
+                true,
+            ),
+            ("http://169.254.129.7:8081/msi/token", true),
+            ("http://127.0.0.1:41741/msi/token", true),
+            ("http://localhost:42356/msi/token", true),
+            ("https://identity.example.com/msi/token", true),
+            ("http://identity.example.com/msi/token", false),
+            ("http://10.0.0.1/msi/token", false),
+            ("ftp://127.0.0.1/", false),
+        ] {
+            assert_eq!(
+                require_machine(&Url::parse(url).unwrap()).is_ok(),
+                allowed,
+                "{url}"
+            );
+        }
+    }
+}
