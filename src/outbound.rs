@@ -86,6 +86,12 @@ impl Outbound {
             &self.external
         }
     }
+
+    /// The client that no proxy ever sees, whatever the URL: for the metadata services of the machine itself.
+    #[must_use]
+    pub fn direct(&self) -> &reqwest::Client {
+        &self.loopback
+    }
 }
 
 /// Reads a body up to `limit` bytes.

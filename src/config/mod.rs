@@ -7,6 +7,7 @@
 
 mod cloud;
 mod load;
+mod platform;
 mod secret;
 mod units;
 mod validate;
@@ -23,6 +24,7 @@ use url::Url;
 
 pub use cloud::{Cloud, CloudHosts};
 pub use load::{Mistake, Mistakes};
+pub use platform::federated_token_file;
 pub use secret::{Secret, SecretError};
 pub use validate::{is_loopback, secure_or_loopback};
 

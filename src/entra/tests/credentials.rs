@@ -1,0 +1,489 @@
+//! Each kind of credential against a token endpoint on loopback.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use azure_core::http::{ClientOptions, Method, Pipeline, Request, Transport as Pipe};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rcgen::{CertificateParams, KeyPair};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use time::macros::datetime;
+use url::Url;
+
+use super::support::{
+    Answer, CLIENT, Entra, Log, SecretFile, TENANT, client_secret, json_of, principal, skip, store,
+    text, try_store,
+};
+use crate::config::{self, Secret};
+use crate::entra::failure::Failure;
+use crate::entra::transport::{Destination, Transport, unwrap};
+use crate::outbound::Outbound;
+
+const NOT_AFTER: OffsetDateTime = datetime!(2031-05-06 07:08:09 UTC);
+
+/// A key with its certificate, both PEM.
+struct Pair {
+    key: KeyPair,
+    certificate: rcgen::Certificate,
+}
+
+static RSA: LazyLock<Pair> = LazyLock::new(|| pair(&rcgen::PKCS_RSA_SHA256));
+static OTHER: LazyLock<Pair> = LazyLock::new(|| pair(&rcgen::PKCS_RSA_SHA256));
+static ELLIPTIC: LazyLock<Pair> = LazyLock::new(|| pair(&rcgen::PKCS_ECDSA_P256_SHA256));
+
+fn pair(algorithm: &'static rcgen::SignatureAlgorithm) -> Pair {
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let mut params = CertificateParams::new(vec!["broker.example.com".into()]).unwrap();
+    params.not_after = NOT_AFTER;
+    let certificate = params.self_signed(&key).unwrap();
+    Pair { key, certificate }
+}
+
+impl Pair {
+    fn pem(&self) -> String {
+        self.key.serialize_pem() + &self.certificate.pem()
+    }
+
+    fn encrypted(&self, password: &str) -> String {
+        let info = pkcs8::PrivateKeyInfoRef::try_from(self.key.serialized_der()).unwrap();
+        let params = pkcs8::pkcs5::pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(
+            1000,
+            b"salt salt",
+            [7; 16],
+        )
+        .unwrap();
+        let der = info.encrypt_with_params(params, password).unwrap();
+        pem::encode(&pem::Pem::new("ENCRYPTED PRIVATE KEY", der.as_bytes()))
+            + &self.certificate.pem()
+    }
+}
+
+fn certificate(pem: &SecretFile, password: Option<&SecretFile>) -> config::Credential {
+    config::Credential::ClientCertificate(config::ClientCertificate {
+        certificate_file: Some("cert.pem".into()),
+        resolved: pem.secret.clone(),
+        resolved_password: password.map(|password| password.secret.clone()),
+        ..config::ClientCertificate::default()
+    })
+}
+
+fn master_user(password: &SecretFile) -> config::Credential {
+    config::Credential::MasterUser(config::MasterUser {
+        username: "bi@contoso.com".into(),
+        resolved: password.secret.clone(),
+        ..config::MasterUser::default()
+    })
+}
+
+fn workload(file: &std::path::Path) -> config::Credential {
+    config::Credential::WorkloadIdentity(config::WorkloadIdentity {
+        token_file: Some(file.into()),
+    })
+}
+
+/// Checks an assertion as Entra does; its claims.
+fn verify(assertion: &str, pair: &Pair) -> Value {
+    let header = json_of(assertion.split('.').next().unwrap());
+    let der = pair.certificate.der();
+    assert_eq!(header["alg"], "PS256");
+    assert_eq!(header["typ"], "JWT");
+    assert_eq!(
+        header["x5t#S256"],
+        URL_SAFE_NO_PAD.encode(Sha256::digest(der))
+    );
+    assert_eq!(header["x5c"][0], STANDARD.encode(der));
+    let key =
+        jsonwebtoken::DecodingKey::from_rsa_pem(pair.key.public_key_pem().as_bytes()).unwrap();
+    let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::PS256);
+    rules.validate_aud = false;
+    jsonwebtoken::decode::<Value>(assertion, &key, &rules)
+        .unwrap()
+        .claims
+}
+
+#[tokio::test]
+async fn a_certificate_signs_an_assertion_that_entra_can_verify() {
+    let entra = Entra::start().await;
+    let pem = SecretFile::new(&RSA.pem());
+    let tokens = store(&entra, vec![certificate(&pem, None)], 1800);
+    let token = tokens.with_life("default").await.unwrap();
+    let first = entra.last().form;
+    tokens.instead_of("default", &token).await.unwrap();
+    let second = entra.last().form;
+
+    assert_eq!(first["grant_type"], "client_credentials");
+    assert_eq!(
+        first["client_assertion_type"],
+        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    );
+    assert!(!first.contains_key("client_secret"));
+    let claims = verify(&first["client_assertion"], &RSA);
+    let endpoint = entra
+        .url()
+        .join(&format!("{TENANT}/oauth2/v2.0/token"))
+        .unwrap();
+    assert_eq!(claims["aud"], endpoint.as_str());
+    assert_eq!(claims["iss"], CLIENT);
+    assert_eq!(claims["sub"], CLIENT);
+    let life = claims["exp"].as_i64().unwrap() - claims["nbf"].as_i64().unwrap();
+    assert!((1..=600).contains(&life));
+    let again = verify(&second["client_assertion"], &RSA);
+    assert_ne!(claims["jti"], again["jti"], "no assertion is used twice");
+
+    let status = &tokens.status()["default"];
+    assert_eq!(status.credentials[0].expires_at, Some(NOT_AFTER));
+}
+
+#[tokio::test]
+async fn the_keys_own_certificate_leads_the_chain_wherever_it_stands() {
+    let entra = Entra::start().await;
+    let text = OTHER.certificate.pem() + &RSA.pem() + &ELLIPTIC.certificate.pem();
+    let pem = SecretFile::new(&text);
+    let tokens = store(&entra, vec![certificate(&pem, None)], 1800);
+    tokens.with_life("default").await.unwrap();
+    verify(&entra.last().form["client_assertion"], &RSA);
+}
+
+#[tokio::test]
+async fn a_key_under_a_password_opens() {
+    let entra = Entra::start().await;
+    let pem = SecretFile::new(&RSA.encrypted("opensesame"));
+    let password = SecretFile::new("opensesame");
+    let tokens = store(&entra, vec![certificate(&pem, Some(&password))], 1800);
+    tokens.with_life("default").await.unwrap();
+    verify(&entra.last().form["client_assertion"], &RSA);
+}
+
+#[test]
+fn a_pem_that_can_never_work_is_refused_at_load_with_its_remedy() {
+    let key = RSA.key.serialize_pem();
+    let encrypted = RSA.encrypted("opensesame");
+    let wrong = SecretFile::new("guess");
+    let mangled = format!("{key}-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+    let old_style = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMAA=\n-----END RSA PRIVATE KEY-----\n";
+    for (text, password, expected) in [
+        ("not PEM at all".to_owned(), None, "openssl pkcs12"),
+        (key.clone(), None, "no certificate"),
+        (RSA.certificate.pem(), None, "no private key"),
+        (
+            OTHER.key.serialize_pem() + &RSA.pem(),
+            None,
+            "more than one",
+        ),
+        (
+            key.clone() + &OTHER.certificate.pem(),
+            None,
+            "belongs to its key",
+        ),
+        (ELLIPTIC.pem(), None, "RSA key of 2048"),
+        (mangled, None, "cannot be read"),
+        (encrypted.clone(), None, "give `password`"),
+        (encrypted, Some(&wrong), "check `password`"),
+        (
+            old_style.to_owned() + &RSA.certificate.pem(),
+            Some(&wrong),
+            "pkcs8 -topk8",
+        ),
+    ] {
+        let pem = SecretFile::new(&text);
+        let authority = "https://login.example.com/".parse().unwrap();
+        let principal = principal(&authority, vec![certificate(&pem, password)]);
+        let mistakes = try_store(principal, 60).err().unwrap();
+        assert_eq!(
+            mistakes[0].place,
+            "principals.default.credentials[0].certificate_file"
+        );
+        let shown = mistakes[0].to_string();
+        assert!(shown.contains(expected), "{expected}: {shown}");
+        assert!(!mistakes[0].remedy.is_empty(), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_and_a_faulty_one_is_not() {
+    let entra = Entra::start().await;
+    let log = Log::start(tracing::Level::ERROR);
+    let pem = SecretFile::new(&RSA.pem());
+    let tokens = store(&entra, vec![certificate(&pem, None)], 1800);
+    let token = tokens.with_life("default").await.unwrap();
+    pem.change(&OTHER.key.serialize_pem());
+    let token = tokens.instead_of("default", &token).await.unwrap();
+    verify(&entra.last().form["client_assertion"], &RSA);
+    assert_eq!(log.count("the former goes on"), 1);
+    pem.change(&OTHER.pem());
+    tokens.instead_of("default", &token).await.unwrap();
+    verify(&entra.last().form["client_assertion"], &OTHER);
+}
+
+#[test]
+fn an_expiry_that_is_no_date_is_refused_at_load() {
+    let secret = SecretFile::new("s");
+    let config::Credential::ClientSecret(mut settings) = client_secret(&secret) else {
+        unreachable!()
+    };
+    settings.expires = Some("next year".into());
+    let authority = "https://login.example.com/".parse().unwrap();
+    let faulty = vec![config::Credential::ClientSecret(settings.clone())];
+    let mistakes = try_store(principal(&authority, faulty), 60).err().unwrap();
+    assert_eq!(
+        mistakes[0].place,
+        "principals.default.credentials[0].expires"
+    );
+    settings.expires = Some("2027-01-31T00:00:00Z".into());
+    let good = vec![config::Credential::ClientSecret(settings)];
+    let tokens = try_store(principal(&authority, good), 60).unwrap();
+    assert_eq!(
+        tokens.status()["default"].credentials[0].expires_at,
+        Some(datetime!(2027-01-31 00:00 UTC))
+    );
+}
+
+#[tokio::test]
+async fn a_federated_token_is_read_anew_for_every_fetch_and_trimmed() {
+    let entra = Entra::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let tokens = store(&entra, vec![workload(&file)], 1800);
+    let error = text(&tokens).await;
+    assert!(error.contains("federated_token_file"), "{error}");
+    assert!(error.contains(&file.display().to_string()), "{error}");
+    assert_eq!(entra.count(), 0);
+
+    std::fs::write(&file, "projected-1\n").unwrap();
+    skip(31).await;
+    let token = tokens.with_life("default").await.unwrap();
+    assert_eq!(entra.last().form["client_assertion"], "projected-1");
+    std::fs::write(&file, "projected-2").unwrap();
+    tokens.instead_of("default", &token).await.unwrap();
+    assert_eq!(entra.last().form["client_assertion"], "projected-2");
+    assert_eq!(entra.last().form["client_id"], CLIENT);
+}
+
+#[tokio::test]
+async fn a_master_user_signs_in_by_the_password_grant() {
+    let entra = Entra::start().await;
+    let password = SecretFile::new("pass & word");
+    let tokens = store(&entra, vec![master_user(&password)], 1800);
+    assert_eq!(text(&tokens).await, "token-1");
+    let form = entra.last().form;
+    assert_eq!(form["grant_type"], "password");
+    assert_eq!(form["username"], "bi@contoso.com");
+    assert_eq!(form["password"], "pass & word");
+    assert_eq!(form["client_id"], CLIENT);
+    let names: BTreeSet<&str> = form.keys().map(String::as_str).collect();
+    let expected = ["client_id", "grant_type", "password", "scope", "username"];
+    assert_eq!(names, BTreeSet::from(expected));
+}
+
+#[tokio::test]
+async fn a_master_user_is_refused_with_a_remedy_and_never_locked_out_by_us() {
+    for (number, remedy) in [
+        (50_076, "use a service principal"),
+        (50_079, "use a service principal"),
+        (50_074, "use a service principal"),
+        (50_126, "user name or password is wrong"),
+        (50_053, "the account is locked"),
+    ] {
+        let entra = Entra::start().await;
+        let password = SecretFile::new("planted-password");
+        let tokens = store(&entra, vec![master_user(&password)], 1800);
+        entra.always(Answer::refusal("invalid_grant", number));
+        let error = text(&tokens).await;
+        assert!(
+            error.contains("master_user") && error.contains(&format!("AADSTS{number}")),
+            "{error}"
+        );
+        assert!(error.contains(remedy), "{error}");
+        assert!(!error.contains("planted"), "{error}");
+        skip(58).await;
+        text(&tokens).await;
+        assert_eq!(entra.count(), 1, "one try a minute");
+        skip(3).await;
+        text(&tokens).await;
+        assert_eq!(entra.count(), 2);
+    }
+}
+
+fn machine() -> Transport {
+    let outbound = Outbound::new(&config::Tls::default()).unwrap();
+    Transport::new(&outbound, Destination::Machine)
+}
+
+/// A request through the library's pipeline with its own retries, as its IMDS credential forces them on.
+async fn through_the_library(url: &Url) -> Result<Value, Failure> {
+    let options = ClientOptions {
+        transport: Some(Pipe::new(Arc::new(machine()))),
+        ..ClientOptions::default()
+    };
+    let pipeline = Pipeline::new(None, None, options, Vec::new(), Vec::new(), None);
+    let mut request = Request::new(url.clone(), Method::Get);
+    let response = pipeline
+        .send(&azure_core::http::Context::new(), &mut request, None)
+        .await
+        .map_err(|error| unwrap(&error))?;
+    Ok(serde_json::from_slice(response.body()).unwrap())
+}
+
+#[tokio::test]
+async fn a_metadata_services_token_lives_until_expires_on() {
+    let entra = Entra::start().await;
+    let end = OffsetDateTime::now_utc().unix_timestamp() + 1000;
+    // `expires_in` counts from when the platform fetched the token.
+    entra.next(Answer::new(
+        200,
+        json!({"access_token": "m", "token_type": "Bearer", "expires_in": "86400", "expires_on": end.to_string()})
+            .to_string(),
+    ));
+    let body = through_the_library(entra.url()).await.unwrap();
+    assert_eq!(body["expires_on"], end.to_string());
+}
+
+#[tokio::test]
+async fn the_library_retries_nothing() {
+    for status in [404, 410, 429, 500, 503] {
+        let entra = Entra::start().await;
+        entra.always(Answer::new(status, "busy"));
+        let failure = through_the_library(entra.url()).await.unwrap_err();
+        assert_eq!(failure.code, format!("HTTP {status}"));
+        assert_eq!(entra.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_is_not_assigned_is_named() {
+    for body in [
+        r#"{"error":"invalid_request","error_description":"Identity not found"}"#,
+        r#"{"statusCode":400,"message":"No managed identity found"}"#,
+    ] {
+        let entra = Entra::start().await;
+        entra.next(Answer::new(400, body));
+        let failure = through_the_library(entra.url()).await.unwrap_err();
+        assert!(failure.remedy.contains("is not assigned"), "{failure}");
+    }
+}
+
+/// Environment variables belong to a process, so the next two tests run this one in a process of its own: a new store
+/// for each kind, and what became of it.
+#[tokio::test]
+#[ignore = "run by other tests"]
+#[expect(clippy::print_stdout, reason = "the parent process reads it")]
+async fn in_a_process_of_its_own() {
+    let authority = Secret::from_env("TEST_AUTHORITY").unwrap().current();
+    let authority: Url = authority.expose_secret().parse().unwrap();
+    let secret = SecretFile::new("s3cret");
+    for credential in [
+        config::Credential::ManagedIdentity(config::ManagedIdentity {
+            client_id: Some("user-assigned".into()),
+        }),
+        config::Credential::WorkloadIdentity(config::WorkloadIdentity::default()),
+        client_secret(&secret),
+    ] {
+        let tokens = try_store(principal(&authority, vec![credential]), 60).unwrap();
+        println!("outcome {}", text(&tokens).await);
+    }
+}
+
+/// The outcomes of [`in_a_process_of_its_own`] with `environment`.
+async fn outcomes(environment: &[(&str, &str)]) -> Vec<String> {
+    let name = "entra::tests::credentials::in_a_process_of_its_own";
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+    child
+        .args(["--exact", "--ignored", "--nocapture", name])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    for variable in ["NO_PROXY", "no_proxy", "http_proxy", "https_proxy"] {
+        child.env_remove(variable);
+    }
+    child.envs(environment.iter().copied());
+    let output = tokio::time::timeout(Duration::from_secs(60), child.output())
+        .await
+        .unwrap()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    let outcomes = shown.lines().filter_map(|line| line.split_once("outcome "));
+    outcomes.map(|(_, outcome)| outcome.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_environment_chooses_the_metadata_service_and_nothing_else() {
+    let entra = Entra::start().await;
+    let end = OffsetDateTime::now_utc().unix_timestamp() + 3600;
+    entra.rule(move |asked| {
+        let body = json!({"access_token": "m", "token_type": "Bearer", "expires_on": end.to_string(), "resource": "r"});
+        (asked.uri.path() == "/msi/token").then(|| Answer::new(200, body.to_string()))
+    });
+    let federated = SecretFile::new("projected\n");
+    let outcomes = outcomes(&[
+        ("TEST_AUTHORITY", entra.url().as_str()),
+        (
+            "IDENTITY_ENDPOINT",
+            entra.url().join("msi/token").unwrap().as_str(),
+        ),
+        ("IDENTITY_HEADER", "header-secret"),
+        (
+            "AZURE_FEDERATED_TOKEN_FILE",
+            federated.path().to_str().unwrap(),
+        ),
+        // None of these may have any effect.
+        ("AZURE_AUTHORITY_HOST", "https://elsewhere.invalid/"),
+        ("AZURE_TENANT_ID", "elsewhere"),
+        ("AZURE_CLIENT_ID", "elsewhere"),
+        ("HTTP_PROXY", "http://127.0.0.1:9/"),
+        ("HTTPS_PROXY", "http://127.0.0.1:9/"),
+    ])
+    .await;
+    assert_eq!(outcomes, ["m", "token-2", "token-3"]);
+
+    let [machine, workload, secret] = entra.all().try_into().unwrap();
+    assert_eq!(machine.headers["x-identity-header"], "header-secret");
+    let query = machine.uri.query().unwrap().as_bytes();
+    let query: BTreeSet<(String, String)> =
+        url::form_urlencoded::parse(query).into_owned().collect();
+    let expected = [
+        ("api-version", "2019-08-01"),
+        ("client_id", "user-assigned"),
+        ("resource", "https://analysis.windows.net/powerbi/api"),
+    ];
+    assert_eq!(
+        query,
+        expected
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    );
+    assert_eq!(workload.form["client_assertion"], "projected");
+    for asked in [workload, secret] {
+        assert_eq!(asked.uri.path(), format!("/{TENANT}/oauth2/v2.0/token"));
+        assert_eq!(asked.form["client_id"], CLIENT);
+    }
+}
+
+#[tokio::test]
+async fn a_metadata_service_is_never_asked_through_a_proxy() {
+    let proxy = Entra::start().await;
+    let federated = SecretFile::new("projected");
+    // An address of this machine that does not count as loopback, where nobody listens.
+    let outcomes = outcomes(&[
+        ("TEST_AUTHORITY", "https://0.0.0.0:9/"),
+        ("IDENTITY_ENDPOINT", "https://0.0.0.0:9/msi/token"),
+        ("IDENTITY_HEADER", "header-secret"),
+        (
+            "AZURE_FEDERATED_TOKEN_FILE",
+            federated.path().to_str().unwrap(),
+        ),
+        ("HTTPS_PROXY", proxy.url().as_str()),
+    ])
+    .await;
+    assert!(outcomes[0].contains("no connection"), "{outcomes:?}");
+    assert_eq!(
+        proxy.count(),
+        2,
+        "the two for Entra alone used it: {outcomes:?}"
+    );
+}
