@@ -2,7 +2,26 @@
 //! request, or refuses what Power BI would refuse or, worse, grant too widely.
 //!
 //! Pure and synchronous; `now` is an argument. An identity, or a part of one, is never dropped: what does not fit is
-//! refused. Rights are the least that serve the request.
+//! refused. Rights are the least that serve the request. Refusals come in the order of the HTTP contract: the caller's
+//! session, what cannot be combined, then the items in the order asked.
+//!
+//! `facts` and the grants meet in `item`; `combine` says what may share a token, `rls` which identity a source takes,
+//! `identity` makes it, `draft` collects it all into the call, `request` is the wire format, `embed` the page's part.
+
+mod blob;
+mod combine;
+mod draft;
+mod embed;
+mod facts;
+mod identity;
+mod item;
+mod key;
+mod refusal;
+mod request;
+mod rls;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,121 +31,16 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use self::draft::Draft;
+use self::item::Item;
+use self::request::Request;
 use crate::policy::Grant;
 
-/// Facts about one granted item, as Power BI tells them. Filled by [`crate::powerbi`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Artifact {
-    /// Id of the service principal profile, resolved from the grant's id or name.
-    pub profile_id: Option<String>,
-    /// The item's workspace.
-    pub workspace: Arc<Workspace>,
-    /// What the item shows.
-    pub content: ContentFacts,
-    /// Every dataset behind the item: its own first (the report's, or the one that Q&A and create name), then those of
-    /// the grant's `datasets`, then those that a dashboard's tiles show. No repeats.
-    pub datasets: Vec<Arc<Dataset>>,
-    /// Where copies are saved, when the grant gives "save a copy", or where a new report is saved.
-    pub target_workspace: Option<Arc<Workspace>>,
-}
-
-/// A workspace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workspace {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Its `type`, when Power BI tells it.
-    pub kind: WorkspaceKind,
-    /// Whether it is on a capacity, when Power BI tells it.
-    pub on_capacity: Option<bool>,
-}
-
-/// `type` of a workspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkspaceKind {
-    /// `Workspace`, or not told.
-    Shared,
-    /// `Group`: a classic one.
-    Classic,
-    /// `PersonalGroup` or `Personal`: never embedded.
-    Personal,
-}
-
-/// Facts about what an item shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContentFacts {
-    /// A report of either type, also for visuals.
-    Report(Arc<Report>),
-    /// A dashboard.
-    Dashboard {
-        /// Its id.
-        id: String,
-        /// Its embed URL, host checked.
-        embed_url: String,
-    },
-    /// A tile.
-    Tile {
-        /// Its id.
-        id: String,
-        /// Its dashboard's id.
-        dashboard_id: String,
-        /// Its embed URL, host checked.
-        embed_url: String,
-    },
-    /// A dataset (Q&A, create): the first of [`Artifact::datasets`].
-    Dataset,
-}
-
-/// A report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Whether it is a paginated (RDL) one.
-    pub paginated: bool,
-    /// Its dataset; none for paginated reports.
-    pub dataset_id: Option<String>,
-    /// Its embed URL, host checked.
-    pub embed_url: String,
-}
-
-/// A dataset (semantic model).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dataset {
-    /// Its id.
-    pub id: String,
-    /// Id of its workspace.
-    pub workspace_id: String,
-    /// `isEffectiveIdentityRequired`.
-    pub identity_required: bool,
-    /// `isEffectiveIdentityRolesRequired`.
-    pub roles_required: bool,
-    /// `isOnPremGatewayRequired`.
-    pub on_premises_gateway: bool,
-    /// Its data sources; empty when they were not needed (no identity required, security not asserted).
-    pub sources: Vec<DataSource>,
-    /// URL for new reports over it, host checked.
-    pub create_report_url: Option<String>,
-    /// URL for Q&A over it, host checked.
-    pub qna_url: Option<String>,
-}
-
-/// A data source of a dataset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataSource {
-    /// `datasourceType`.
-    pub kind: String,
-    /// `connectionDetails.server`.
-    pub server: Option<String>,
-    /// `connectionDetails.database`.
-    pub database: Option<String>,
-    /// Whether a gateway is bound.
-    pub gateway: bool,
-}
+pub use self::facts::{
+    Artifact, ContentFacts, DataSource, Dataset, Report, Workspace, WorkspaceKind,
+};
+pub use self::key::PlanKey;
+pub use self::refusal::Refusal;
 
 /// What the plan must know of the principal that mints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,23 +83,19 @@ pub struct Circumstances<'a> {
 
 /// The exact call that mints one token for all granted items. Made only by [`EmbedPlan::build`].
 pub struct EmbedPlan {
-    pub(super) minter: Minter,
-    pub(super) profile_id: Option<String>,
+    minter: Minter,
+    profile_id: Option<String>,
     /// Path below `v1.0/myorg/`.
-    pub(super) path: String,
+    path: String,
     /// The JSON body.
-    pub(super) body: bytes::Bytes,
-    pub(super) key: PlanKey,
-    pub(super) lifetime: Duration,
-    pub(super) cache_until: CacheUntil,
-    pub(super) items: Vec<PlannedItem>,
-    pub(super) identities: Vec<Value>,
-    pub(super) unfiltered_by_master_user: bool,
+    body: bytes::Bytes,
+    key: PlanKey,
+    lifetime: Duration,
+    cache_until: CacheUntil,
+    items: Vec<PlannedItem>,
+    identities: Vec<Value>,
+    unfiltered_by_master_user: bool,
 }
-
-/// Identifies a plan: SHA-256 over principal (and its kind), profile, path and body (blobs included).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PlanKey(pub [u8; 32]);
 
 /// How long a token of this plan may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,35 +119,6 @@ pub struct PlannedItem {
     pub embed_config: Map<String, Value>,
 }
 
-/// Why no plan was made; nothing was minted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The items cannot stand under one token; 400.
-    #[error("the items cannot be combined: {0}")]
-    NotCombinable(String),
-    /// Less than a minute is left of the caller's own session; 401.
-    #[error("the caller's own token ends in less than a minute")]
-    SessionEnds,
-    /// The identity cannot be sent; 422.
-    #[error("{0}")]
-    IdentityUnmappable(String),
-    /// A dataset needs an identity and the rule gives none; 422.
-    #[error("{0}")]
-    IdentityRequired(String),
-    /// The rule gives an identity and the dataset has nothing to filter with; 422.
-    #[error("{0}")]
-    RlsMissing(String),
-    /// Policy and Power BI disagree about the security of something; 422.
-    #[error("{0}")]
-    SecurityMismatch(String),
-    /// The request lacks a header with an identity blob; 422.
-    #[error("{0}")]
-    BlobMissing(String),
-    /// A fact about the item forbids embedding it (personal workspace, wrong report type …); 422.
-    #[error("{0}")]
-    ItemUnavailable(String),
-}
-
 impl EmbedPlan {
     /// Plans one token for `grants`, whose facts are `artifacts` in the same order.
     ///
@@ -248,8 +129,36 @@ impl EmbedPlan {
         artifacts: &[Artifact],
         circumstances: &Circumstances<'_>,
     ) -> Result<Self, Refusal> {
-        let _ = (grants, artifacts, circumstances);
-        unimplemented!()
+        let minutes = minutes(grants, circumstances)?;
+        combine::check(grants, artifacts, circumstances)?;
+        let mut draft = Draft::default();
+        let mut items = Vec::with_capacity(grants.len());
+        for (grant, artifact) in grants.iter().zip(artifacts) {
+            let place = || format!("item `{}` (rule `{}`)", grant.item(), grant.rule());
+            let item = Item::of(grant, artifact, circumstances)
+                .and_then(|item| draft.add(&item, circumstances).map(|()| item))
+                .map_err(|refusal| refusal.at(&place()))?;
+            items.push(item);
+        }
+        let planned = items.iter().map(embed::planned).collect::<Result<_, _>>()?;
+        let call = draft.into_call(&items, minutes)?;
+        let body = serde_json::to_vec(&call.request)
+            .map_err(|error| Refusal::ItemUnavailable(format!("no request body: {error}")))?;
+        let minter = circumstances.minter.clone();
+        let profile_id = artifacts[0].profile_id.clone();
+        Ok(Self {
+            key: PlanKey::of(&minter, profile_id.as_deref(), &call.path, &body),
+            unfiltered_by_master_user: call.bare
+                && matches!(minter.kind, MinterKind::MasterUser { .. }),
+            identities: audited(&call.request),
+            minter,
+            profile_id,
+            path: call.path,
+            body: body.into(),
+            lifetime: Duration::from_secs(minutes * 60),
+            cache_until: call.keep,
+            items: planned,
+        })
     }
 
     /// The principal that mints.
@@ -311,4 +220,35 @@ impl std::fmt::Debug for EmbedPlan {
             .field("minter", &self.minter)
             .finish_non_exhaustive()
     }
+}
+
+/// The lifetime to ask for: the smallest of all bounds, in whole minutes.
+fn minutes(grants: &[Grant], circumstances: &Circumstances<'_>) -> Result<u64, Refusal> {
+    let configured = grants
+        .iter()
+        .filter_map(Grant::lifetime)
+        .fold(circumstances.lifetime, Duration::min);
+    // Zero would mean "as long as the Entra token lives" to Power BI.
+    let configured = (configured.as_secs() / 60).max(1);
+    let Some(end) = circumstances.session_ends else {
+        return Ok(configured);
+    };
+    match u64::try_from((end - circumstances.now).whole_minutes()) {
+        Ok(0) | Err(_) => Err(Refusal::SessionEnds),
+        Ok(left) => Ok(configured.min(left)),
+    }
+}
+
+/// The identities of a request for the audit record.
+fn audited(request: &Request) -> Vec<Value> {
+    let (identities, sources) = match request {
+        Request::V1(request) => (&request.identities, None),
+        Request::V2(request) => (&request.identities, Some(&request.datasource_identities)),
+    };
+    let sources = sources.into_iter().flatten();
+    identities
+        .iter()
+        .map(request::EffectiveIdentity::audited)
+        .chain(sources.map(request::DatasourceIdentity::audited))
+        .collect()
 }
