@@ -1,29 +1,69 @@
 //! The Power BI REST API: look-ups of facts, and stage 4, the mint.
+//!
+//! [`PowerBi::look_up`] tells [`plan`](crate::plan) what the granted items are; [`PowerBi::token`] carries out a plan.
+//! Invariants: a refused mint is never repeated with another body; a remembered token is served for an identical plan
+//! only; every call of a plan with a profile bears that profile; ids and names never leave their place in a URL; text
+//! of Power BI's never becomes part of an [`Error`]. What goes wrong is told apart by cause; [`errors`] is the table.
+//! Not decided here: what an identity must look like (`plan`), and what the caller of the broker is told.
+
+mod artifacts;
+mod bearers;
+mod breaker;
+mod client;
+mod convert;
+mod diagnosis;
+mod embed_url;
+mod errors;
+mod facts;
+mod metadata;
+mod mint;
+mod observer;
+mod reads;
+mod tokens;
+mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+pub use breaker::{BreakerState, PrincipalStatus};
+pub use diagnosis::{TrialUsage, WorkspaceUser};
+pub use observer::{Call, CallKind, CallOutcome, Observer};
+
+use self::bearers::Bearers;
+use self::breaker::Breaker;
+use self::client::Client;
+use self::facts::Ages;
+use self::metadata::Facts;
+use self::mint::Order;
+use self::tokens::{EmbedTokens, Found};
 use crate::config;
 use crate::entra::AccessTokens;
 use crate::outbound::Outbound;
-use crate::plan::{Artifact, EmbedPlan};
-use crate::policy::Grant;
+use crate::plan::EmbedPlan;
 
 /// The Power BI service as all principals see it.
-pub struct PowerBi {}
+pub struct PowerBi {
+    clients: BTreeMap<String, Arc<Client>>,
+    facts: Facts,
+    tokens: Arc<EmbedTokens>,
+    observer: Arc<OnceLock<Observer>>,
+}
 
-/// A minted embed token; never shown in `Debug`.
+/// A minted embed token; never shown in `Debug`. Clones share it.
 #[derive(Clone)]
-pub struct EmbedToken {
+pub struct EmbedToken(Arc<Minted>);
+
+struct Minted {
     token: SecretString,
     token_id: String,
     expiration: OffsetDateTime,
     minted_at: OffsetDateTime,
+    slack: Duration,
     sha256: String,
     upstream_request_id: Option<String>,
 }
@@ -137,38 +177,63 @@ impl PowerBi {
         access_tokens: Arc<AccessTokens>,
         outbound: &Outbound,
     ) -> Self {
-        let _ = (principals, cache, tokens, access_tokens, outbound);
-        unimplemented!()
+        let bearers = Bearers::Entra(access_tokens);
+        Self::with_bearers(principals, cache, tokens, &bearers, outbound)
     }
 
-    /// Facts about each granted item, in the same order.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn look_up(
-        &self,
-        grants: &[Grant],
-        freshness: Freshness,
-        deadline: Instant,
-    ) -> Result<Vec<Artifact>, Error> {
-        let _ = (grants, freshness, deadline);
-        unimplemented!()
+    fn with_bearers(
+        principals: &BTreeMap<String, config::Principal>,
+        cache: &config::Cache,
+        tokens: &config::Tokens,
+        bearers: &Bearers,
+        outbound: &Outbound,
+    ) -> Self {
+        let observer = Arc::new(OnceLock::new());
+        let client = |(name, principal): (&String, &config::Principal)| {
+            let mut root = principal.api_root();
+            if let Ok(mut path) = root.path_segments_mut() {
+                path.pop_if_empty().extend(["v1.0", "myorg"]);
+            }
+            let client = Client {
+                principal: Arc::from(name.as_str()),
+                embed_hosts: principal.embed_hosts(),
+                fails_closed: principal.master_user().is_none(),
+                http: outbound.client(&root).clone(),
+                root,
+                bearers: bearers.clone(),
+                breaker: Breaker::new(name),
+                observer: Arc::clone(&observer),
+            };
+            (name.clone(), Arc::new(client))
+        };
+        Self {
+            clients: principals.iter().map(client).collect(),
+            facts: Facts::new(Ages::new(cache)),
+            tokens: EmbedTokens::new(cache.embed_tokens_max_bytes, tokens.min_remaining),
+            observer,
+        }
     }
 
-    /// The reports of the granted item's workspace, for an item with `report: "*"`.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn targets(&self, grant: &Grant, deadline: Instant) -> Result<Vec<Target>, Error> {
-        let _ = (grant, deadline);
-        unimplemented!()
+    /// Has every try of every call told to `observer`; the first observer stays.
+    #[must_use]
+    pub fn with_observer(self, observer: Observer) -> Self {
+        let _ = self.observer.set(observer);
+        self
+    }
+
+    /// How each principal stands with Power BI, for operators.
+    #[must_use]
+    pub fn status(&self) -> Vec<PrincipalStatus> {
+        self.clients
+            .values()
+            .map(|client| client.breaker.status())
+            .collect()
     }
 
     /// A cached token for an identical plan that still has enough life left at `now`.
     #[must_use]
     pub fn cached(&self, plan: &EmbedPlan, now: OffsetDateTime) -> Option<EmbedToken> {
-        let _ = (plan, now);
-        unimplemented!()
+        self.tokens.get(&plan.key(), now)
     }
 
     /// A token for `plan`: cached when an identical plan's still has enough life, else minted once for all who ask.
@@ -181,8 +246,39 @@ impl PowerBi {
         now: OffsetDateTime,
         deadline: Instant,
     ) -> Result<(EmbedToken, Provenance), Error> {
-        let _ = (plan, now, deadline);
-        unimplemented!()
+        if let Some(token) = self.cached(plan, now) {
+            return Ok((token, Provenance::Cached));
+        }
+        let client = self.client(&plan.minter().name)?;
+        let began = Instant::now();
+        loop {
+            let now = now + began.elapsed();
+            let order = Order::new(client, plan, now)?;
+            let until = plan.cache_until();
+            let found = self
+                .tokens
+                .get_or_mint(plan.key(), now, until, client, order, deadline);
+            let (flight, own) = match found {
+                Found::Token(token) => return Ok((token, Provenance::Cached)),
+                Found::Flight { flight, own } => (flight, own),
+            };
+            match tokio::time::timeout_at(deadline, flight).await {
+                Ok(Ok(token)) => return Ok((token, Provenance::Minted)),
+                // Whoever began that mint had less time than we have.
+                Ok(Err(Error::TimedOut)) if !own && Instant::now() < deadline => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(Error::TimedOut),
+            }
+        }
+    }
+
+    fn client(&self, principal: &str) -> Result<&Arc<Client>, Error> {
+        self.clients
+            .get(principal)
+            .ok_or_else(|| Error::ItemUnavailable {
+                what: format!("principal `{principal}`"),
+                cause: "it is not configured".into(),
+            })
     }
 }
 
@@ -190,32 +286,38 @@ impl EmbedToken {
     /// The token itself.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
-        &self.token
+        &self.0.token
     }
     /// Its id in Power BI's audit log.
     #[must_use]
     pub fn token_id(&self) -> &str {
-        &self.token_id
+        &self.0.token_id
     }
     /// When it expires (whole seconds).
     #[must_use]
     pub fn expiration(&self) -> OffsetDateTime {
-        self.expiration
+        self.0.expiration
     }
     /// When it was minted.
     #[must_use]
     pub fn minted_at(&self) -> OffsetDateTime {
-        self.minted_at
+        self.0.minted_at
+    }
+    /// The end of its life in which it is no longer served from the cache: the smaller of `tokens.min_remaining` and
+    /// half of its life, in whole seconds.
+    #[must_use]
+    pub fn slack(&self) -> Duration {
+        self.0.slack
     }
     /// SHA-256 of the token, lower-case hex.
     #[must_use]
     pub fn sha256(&self) -> &str {
-        &self.sha256
+        &self.0.sha256
     }
     /// Power BI's request id of the mint.
     #[must_use]
     pub fn upstream_request_id(&self) -> Option<&str> {
-        self.upstream_request_id.as_deref()
+        self.0.upstream_request_id.as_deref()
     }
 }
 
@@ -224,7 +326,10 @@ impl std::fmt::Debug for EmbedToken {
         write!(
             f,
             "EmbedToken([REDACTED], id {}, expires {})",
-            self.token_id, self.expiration
+            self.0.token_id, self.0.expiration
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

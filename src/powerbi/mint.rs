@@ -1,0 +1,126 @@
+//! GenerateToken: one call, and what is asked of its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::client::{Client, Request};
+use super::observer::CallKind;
+use super::{EmbedToken, Error, Minted, reads, wire};
+use crate::plan::EmbedPlan;
+
+/// An expiration may lie that much beyond what was asked for: clocks differ. More is not what was asked for.
+const SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// What a mint needs of a plan, so that it can outlive the request.
+pub(super) struct Order {
+    request: Request,
+    lifetime: Duration,
+    now: OffsetDateTime,
+    placed: Instant,
+}
+
+impl Order {
+    /// # Errors
+    /// A path that leaves the place of the call, which no plan has.
+    pub(super) fn new(
+        client: &Client,
+        plan: &EmbedPlan,
+        now: OffsetDateTime,
+    ) -> Result<Self, Error> {
+        let segments: Vec<&str> = plan.path().split('/').collect();
+        let url = client
+            .url(&segments)
+            .ok_or_else(|| Error::ItemUnavailable {
+                what: "GenerateToken".into(),
+                cause: "an id holds characters that no id has".into(),
+            })?;
+        Ok(Self {
+            request: Request {
+                kind: CallKind::Mint,
+                url,
+                profile: plan.profile_id().map(Arc::from),
+                body: Some(Bytes::clone(plan.body())),
+            },
+            lifetime: plan.lifetime(),
+            now,
+            placed: Instant::now(),
+        })
+    }
+
+    /// Mints. `min_remaining` decides the slack.
+    pub(super) async fn carry_out(
+        &self,
+        client: &Client,
+        min_remaining: Duration,
+        deadline: Instant,
+    ) -> Result<EmbedToken, Error> {
+        let answer = client
+            .call(&self.request, deadline, |body| {
+                let reply: wire::EmbedToken = reads::parse(CallKind::Mint, body)?;
+                self.check(reply, min_remaining).map_err(str::to_owned)
+            })
+            .await?;
+        Ok(EmbedToken(Arc::new(Minted {
+            upstream_request_id: answer.request_id,
+            ..answer.value
+        })))
+    }
+
+    fn check(
+        &self,
+        reply: wire::EmbedToken,
+        min_remaining: Duration,
+    ) -> Result<Minted, &'static str> {
+        let token = reply
+            .token
+            .filter(|token| !token.is_empty())
+            .ok_or("the reply to GenerateToken holds no token")?;
+        let token_id = reply
+            .token_id
+            .filter(|id| id.len() == 36 && Uuid::try_parse(id).is_ok())
+            .ok_or("the reply to GenerateToken holds no token id")?;
+        let expiration = reply
+            .expiration
+            .and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok())
+            .map(|time| time.to_offset(time::UtcOffset::UTC))
+            .ok_or("the reply to GenerateToken holds no expiration")?;
+        let expiration = whole_seconds(expiration);
+        let minted_at = whole_seconds(self.now + self.placed.elapsed());
+        if expiration <= minted_at {
+            return Err("the new embed token has already expired: check this host's clock");
+        }
+        if expiration > minted_at + self.lifetime + SKEW {
+            return Err("the new embed token lives longer than was asked for");
+        }
+        let life = (expiration - minted_at).unsigned_abs();
+        Ok(Minted {
+            sha256: hex(&Sha256::digest(token.as_bytes())),
+            token: token.into(),
+            token_id,
+            expiration,
+            minted_at,
+            slack: Duration::from_secs(min_remaining.min(life / 2).as_secs()),
+            upstream_request_id: None,
+        })
+    }
+}
+
+fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
+    time - Duration::from_nanos(u64::from(time.nanosecond()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
