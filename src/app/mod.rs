@@ -65,6 +65,7 @@ impl App {
     pub async fn start(config: Config, file: &Path) -> Result<Self, StartError> {
         let server = config.server.clone();
         let parts = Parts::build(config, None).await?;
+        parts.verifier.warm_up();
         let state = AppState::new(
             Broker::new(parts.stages(), server.request_timeout),
             parts.edge(),

@@ -9,6 +9,7 @@ use crate::broker::{RateLimit, Stages};
 use crate::config::{AuditSink, Config, Mistake, Mistakes, Principal};
 use crate::entra::AccessTokens;
 use crate::http::Edge;
+use crate::metrics;
 use crate::outbound::Outbound;
 use crate::plan::{Minter, MinterKind};
 use crate::policy::{Policy, Surroundings};
@@ -131,7 +132,10 @@ pub(super) async fn load_policy(config: &Config) -> Result<Arc<Policy>, Vec<Mist
 
 fn upstream(config: &Config, outbound: &Outbound) -> Result<(Arc<AccessTokens>, Arc<PowerBi>), Vec<Mistake>> {
     let tokens = Arc::new(AccessTokens::new(&config.principals, config.tokens.min_lifetime, outbound)?);
-    let powerbi = PowerBi::new(&config.principals, &config.cache, &config.tokens, Arc::clone(&tokens), outbound);
+    let powerbi = PowerBi::new(&config.principals, &config.cache, &config.tokens, Arc::clone(&tokens), outbound)
+        .with_observer(Arc::new(|call| {
+            metrics::upstream(call.principal, call.kind.as_str(), call.outcome.as_str(), call.duration);
+        }));
     Ok((tokens, Arc::new(powerbi)))
 }
 

@@ -114,6 +114,9 @@ impl Reloader {
             Ok(parts) => {
                 self.generation += 1;
                 self.stamps = merge(&self.stamps, stamps(parts.policy.files()));
+                if !Arc::ptr_eq(&parts.verifier, &self.shared.parts.load().verifier) {
+                    parts.verifier.warm_up();
+                }
                 self.app.broker().replace(parts.stages());
                 self.app.replace_edge(parts.edge());
                 self.shared.parts.store(Arc::new(parts));

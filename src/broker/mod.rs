@@ -124,12 +124,12 @@ impl Broker {
 
         let caller = stages.admit(request.token.as_ref(), recording).await?;
         let grants = stages.decide(&caller, &request.ask, recording)?;
-        let case = Case { stages: &stages, grants: &grants, caller: &caller, blobs: &request.blobs, deadline };
+        let case = Case { stages: &stages, grants: &grants, caller: &caller, request: &request, deadline };
         let (plan, token, provenance) = case.mint(recording).await?;
 
         recording.issued(&token, provenance);
         metrics::embed_token(recording::source(provenance));
-        let refresh_after = refresh_after(&token, stages.tokens.min_remaining);
+        let refresh_after = refresh_after(&token);
         Ok(Issued { token, refresh_after, items: plan.items().to_vec() })
     }
 
@@ -157,16 +157,13 @@ impl Broker {
         item: String,
         recording: &Recording,
     ) -> Result<Vec<Target>, Error> {
-        let ask = Ask { items: vec![item], target: Some("*".into()), ..Ask::default() };
-        recording.asked(&ask.items, None);
+        recording.asked(std::slice::from_ref(&item), None);
         let stages = self.stages.load_full();
         let deadline = self.deadline();
         let caller = stages.admit(token.as_ref(), recording).await?;
-        let grants = stages.decide(&caller, &ask, recording)?;
-        match grants.first() {
-            Some(grant) => Ok(stages.powerbi.targets(grant, deadline).await?),
-            None => Ok(Vec::new()),
-        }
+        let grant = note_refusal(stages.policy.decide_targets(&caller, &item), recording)?;
+        recording.granted(std::slice::from_ref(&grant));
+        Ok(stages.powerbi.targets(&grant, deadline).await?)
     }
 
     fn deadline(&self) -> Instant {
@@ -185,12 +182,7 @@ impl Stages {
     }
 
     fn decide(&self, caller: &Caller, ask: &Ask, recording: &Recording) -> Result<Vec<Grant>, Error> {
-        let grants = self.policy.decide(caller, ask).inspect_err(|denied| match denied {
-            Denied::NotPermitted { rule: Some(rule), .. } | Denied::IdentityUnmappable { rule, .. } => {
-                recording.refused_by(rule);
-            }
-            Denied::NotPermitted { rule: None, .. } | Denied::Unfit { .. } | Denied::NotCombinable { .. } => {}
-        })?;
+        let grants = note_refusal(self.policy.decide(caller, ask), recording)?;
         recording.granted(&grants);
         Ok(grants)
     }
@@ -201,7 +193,7 @@ struct Case<'a> {
     stages: &'a Stages,
     grants: &'a [Grant],
     caller: &'a Caller,
-    blobs: &'a BTreeMap<String, SecretString>,
+    request: &'a EmbedRequest,
     deadline: Instant,
 }
 
@@ -247,13 +239,16 @@ impl Case<'_> {
         let principal = self.grants.first().map(Grant::principal).unwrap_or_default();
         let minter =
             stages.minters.get(principal).ok_or_else(|| Error::UnknownPrincipal(principal.to_owned()))?;
-        let artifacts = stages.powerbi.look_up(self.grants, freshness, self.deadline).await?;
+        let artifacts = stages
+            .powerbi
+            .look_up(self.grants, self.request.ask.target.as_deref(), freshness, self.deadline)
+            .await?;
         let session_ends = stages.tokens.bind_to_caller_session.then(|| self.caller.expires_at());
         let circumstances = Circumstances {
             minter,
             lifetime: stages.tokens.lifetime,
             session_ends,
-            blobs: self.blobs,
+            blobs: &self.request.blobs,
             now: OffsetDateTime::now_utc(),
         };
         let plan = EmbedPlan::build(self.grants, &artifacts, &circumstances)?;
@@ -277,11 +272,20 @@ impl Case<'_> {
     }
 }
 
+/// Notes the rule that refused, where one did.
+fn note_refusal<T>(decided: Result<T, Denied>, recording: &Recording) -> Result<T, Denied> {
+    decided.inspect_err(|denied| match denied {
+        Denied::NotPermitted { rule: Some(rule), .. } | Denied::IdentityUnmappable { rule, .. } => {
+            recording.refused_by(rule);
+        }
+        Denied::NotPermitted { rule: None, .. } | Denied::Unfit { .. } | Denied::NotCombinable { .. } => {}
+    })
+}
+
 /// When the page should ask again: in the first half of the slack before the token expires, so that the renewal mints
 /// (the cache serves no token within its slack), drawn anew so that a thousand pages do not ask in the same second.
-fn refresh_after(token: &EmbedToken, min_remaining: Duration) -> OffsetDateTime {
-    let life = token.expiration() - token.minted_at();
-    let slack = (life.whole_seconds() / 2).min(i64::try_from(min_remaining.as_secs()).unwrap_or(i64::MAX)).max(0);
+fn refresh_after(token: &EmbedToken) -> OffsetDateTime {
+    let slack = i64::try_from(token.slack().as_secs()).unwrap_or(i64::MAX);
     let drawn = rand::rng().random_range(0..=slack / 2);
     token.expiration() - time::Duration::seconds(slack - drawn)
 }
