@@ -1,0 +1,296 @@
+//! What a compiled expression must not contain, found by one walk over its tree.
+//!
+//! CEL has no cost limit and this implementation no type checker: an unknown function or a misspelt name would fail
+//! only when somebody signs in, and three nested loops over 200 groups run for seconds. So names, functions (with
+//! their number of arguments), literal patterns and the nesting of loops are checked when the policy is loaded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, operators,
+};
+use cel::{Context, Env, ExecutionError, Value};
+
+use super::CompileError;
+
+/// Names of CEL's types, as in `type(claims.groups) == list`.
+const TYPES: [&str; 11] = [
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "optional_type",
+    "string",
+    "type",
+    "uint",
+];
+
+/// Functions called as `f(x)`, with the numbers of arguments they take.
+const FUNCTIONS: [(&str, &[usize]); 14] = [
+    ("bool", &[1]),
+    ("bytes", &[1]),
+    ("double", &[1]),
+    ("dyn", &[1]),
+    ("int", &[1]),
+    ("matches", &[2]),
+    ("optional.none", &[0]),
+    ("optional.of", &[1]),
+    ("optional.ofNonZeroValue", &[1]),
+    ("size", &[1]),
+    ("string", &[1]),
+    ("strings.quote", &[1]),
+    ("type", &[1]),
+    ("uint", &[1]),
+];
+
+/// Functions called as `x.f(…)`, with the numbers of arguments they take beside `x`.
+const METHODS: [(&str, &[usize]); 21] = [
+    ("charAt", &[1]),
+    ("contains", &[1]),
+    ("endsWith", &[1]),
+    ("format", &[1]),
+    ("hasValue", &[0]),
+    ("indexOf", &[1, 2]),
+    ("join", &[0, 1]),
+    ("lastIndexOf", &[1, 2]),
+    ("lowerAscii", &[0]),
+    ("matches", &[1]),
+    ("or", &[1]),
+    ("orValue", &[1]),
+    ("replace", &[2, 3]),
+    ("reverse", &[0]),
+    ("size", &[0]),
+    ("split", &[1, 2]),
+    ("startsWith", &[1]),
+    ("substring", &[1, 2]),
+    ("trim", &[0]),
+    ("upperAscii", &[0]),
+    ("value", &[0]),
+];
+
+/// What an accepted expression refers to.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The offered names that it uses.
+    pub(super) uses: BTreeSet<String>,
+    /// The keys that it spells out: `email` in `claims.email` and in `claims['email']`.
+    pub(super) keys: BTreeSet<String>,
+}
+
+struct Walk<'a> {
+    names: &'a [&'a str],
+    env: &'a Arc<Env>,
+    /// Variables of the comprehensions around the current node.
+    bound: Vec<&'a str>,
+    in_loop: bool,
+    found: Found,
+}
+
+pub(super) fn check(
+    expression: &IdedExpr,
+    names: &[&str],
+    env: &Arc<Env>,
+) -> Result<Found, CompileError> {
+    let mut walk = Walk {
+        names,
+        env,
+        bound: Vec::new(),
+        in_loop: false,
+        found: Found::default(),
+    };
+    walk.visit(expression)?;
+    Ok(walk.found)
+}
+
+impl<'a> Walk<'a> {
+    fn visit(&mut self, node: &'a IdedExpr) -> Result<(), CompileError> {
+        match &node.expr {
+            Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => self.name(name),
+            Expr::Select(select) => {
+                self.found.keys.insert(select.field.clone());
+                self.visit(&select.operand)
+            }
+            Expr::Call(call) => self.call(call),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::List(list) => list.elements.iter().try_for_each(|item| self.visit(item)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(entry)),
+            Expr::Struct(literal) => Err(CompileError::new(format!(
+                "there is no message type `{}`",
+                literal.type_name
+            ))),
+            Expr::Unspecified => Err(CompileError::new("the expression is incomplete")),
+        }
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), CompileError> {
+        if self.bound.contains(&name) {
+            return Ok(());
+        }
+        if self.names.contains(&name) {
+            self.found.uses.insert(name.to_owned());
+            return Ok(());
+        }
+        if TYPES.contains(&name) {
+            return Ok(());
+        }
+        Err(CompileError::new(format!(
+            "unknown name `{name}`; expressions here may use {}",
+            self.names.join(", ")
+        )))
+    }
+
+    fn entry(&mut self, entry: &'a IdedEntryExpr) -> Result<(), CompileError> {
+        match &entry.expr {
+            EntryExpr::MapEntry(entry) => {
+                self.visit(&entry.key)?;
+                self.visit(&entry.value)
+            }
+            EntryExpr::StructField(_) => Err(CompileError::new("a map has no field names")),
+        }
+    }
+
+    fn call(&mut self, call: &'a CallExpr) -> Result<(), CompileError> {
+        // What people can type is a function; the parser's own names for operators are not of that form.
+        if call
+            .func_name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_')
+        {
+            self.function(call)?;
+        } else if [
+            operators::INDEX,
+            operators::OPT_INDEX,
+            operators::OPT_SELECT,
+        ]
+        .contains(&call.func_name.as_str())
+            && let Some(key) = call.args.last().and_then(literal_text)
+        {
+            self.found.keys.insert(key.to_owned());
+        }
+        if let Some(target) = &call.target
+            && qualified(call).is_none()
+        {
+            self.visit(target)?;
+        }
+        call.args
+            .iter()
+            .try_for_each(|argument| self.visit(argument))
+    }
+
+    fn function(&self, call: &CallExpr) -> Result<(), CompileError> {
+        let name = &call.func_name;
+        let known = |table: &[(&str, &'static [usize])], name: &str| {
+            table
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, counts)| *counts)
+        };
+        let counts = match (&call.target, qualified(call)) {
+            (_, Some(qualified)) => known(&FUNCTIONS, &qualified),
+            (Some(_), None) => known(&METHODS, name),
+            (None, None) => known(&FUNCTIONS, name),
+        };
+        let Some(counts) = counts else {
+            return Err(CompileError::new(match &call.target {
+                Some(_) if known(&FUNCTIONS, name).is_some() => {
+                    format!("`{name}` is called as `{name}(x)`")
+                }
+                None if known(&METHODS, name).is_some() => {
+                    format!("`{name}` is called as `x.{name}(…)`")
+                }
+                _ if ["has", "all", "exists", "exists_one", "filter", "map"]
+                    .contains(&name.as_str()) =>
+                {
+                    format!("`{name}` has the wrong number of arguments")
+                }
+                _ => format!(
+                    "unknown function `{name}`; there are CEL's standard functions and its strings extension"
+                ),
+            }));
+        };
+        if !counts.contains(&call.args.len()) {
+            return Err(CompileError::new(format!(
+                "`{name}` has the wrong number of arguments ({})",
+                call.args.len()
+            )));
+        }
+        if name == "matches" {
+            self.pattern(call)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Lets the evaluator itself try a pattern that stands in the expression.
+    fn pattern(&self, call: &CallExpr) -> Result<(), CompileError> {
+        let Some(pattern) = call
+            .args
+            .last()
+            .filter(|argument| literal_text(argument).is_some())
+        else {
+            return Ok(());
+        };
+        let trial = IdedExpr {
+            id: 0,
+            expr: Expr::Call(CallExpr {
+                func_name: "matches".to_owned(),
+                target: None,
+                args: vec![pattern.clone(), pattern.clone()],
+            }),
+        };
+        match Value::resolve(&trial, &Context::with_env(Arc::clone(self.env))) {
+            Ok(_) => Ok(()),
+            Err(ExecutionError::FunctionError { message, .. }) => Err(CompileError::new(message)),
+            Err(error) => Err(CompileError::new(error.to_string())),
+        }
+    }
+
+    fn comprehension(&mut self, node: &'a ComprehensionExpr) -> Result<(), CompileError> {
+        // `optMap` binds a name by a loop over nothing.
+        let loops = !matches!(&node.iter_range.expr, Expr::List(list) if list.elements.is_empty());
+        if loops && self.in_loop {
+            return Err(CompileError::new(
+                "a comprehension stands in another's body; chain them instead, as in `x.filter(…).map(…)`",
+            ));
+        }
+        self.visit(&node.iter_range)?;
+        self.visit(&node.accu_init)?;
+
+        let (bound, in_loop) = (self.bound.len(), self.in_loop);
+        self.bound.push(&node.accu_var);
+        self.visit(&node.result)?;
+        self.bound.push(&node.iter_var);
+        self.bound.extend(node.iter_var2.as_deref());
+        self.in_loop |= loops;
+        self.visit(&node.loop_cond)?;
+        self.visit(&node.loop_step)?;
+        self.bound.truncate(bound);
+        self.in_loop = in_loop;
+        Ok(())
+    }
+}
+
+/// The name of a function that is written like a method of its name space: `optional.of(x)`. As in the evaluator, the
+/// name alone decides.
+fn qualified(call: &CallExpr) -> Option<String> {
+    let Expr::Ident(space) = &call.target.as_ref()?.expr else {
+        return None;
+    };
+    let name = format!("{space}.{}", call.func_name);
+    FUNCTIONS
+        .iter()
+        .any(|(known, _)| *known == name)
+        .then_some(name)
+}
+
+fn literal_text(node: &IdedExpr) -> Option<&str> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
+        _ => None,
+    }
+}

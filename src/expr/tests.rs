@@ -1,0 +1,229 @@
+use serde_json::json;
+
+use super::*;
+
+const NAMES: [&str; 3] = ["claims", "issuer", "tenant"];
+
+fn scope() -> Scope {
+    Scope::new().with("issuer", &json!("login")).with(
+        "claims",
+        &json!({
+            "sub": "u1", "email": "Ana@Contoso.com", "exp": 1_700_003_600, "groups": ["managers", "all"],
+            "regions": ["EMEA", "APAC"], "https://x/roles": ["a"], "big": 18_446_744_073_709_551_615_u64,
+            "score": 1.5, "nothing": null, "secret": "hunter2", "suspended": false
+        }),
+    )
+}
+
+fn eval(source: &str) -> Result<Value, EvalError> {
+    Expr::compile(source, &NAMES).unwrap().eval(&scope())
+}
+
+fn refusal(source: &str) -> String {
+    Expr::compile(source, &NAMES).unwrap_err().message
+}
+
+#[test]
+fn expressions_give_the_json_that_policy_authors_expect() {
+    for (source, expected) in [
+        ("claims.email", json!("Ana@Contoso.com")),
+        (
+            "claims.regions.map(r, 'Region ' + r)",
+            json!(["Region EMEA", "Region APAC"]),
+        ),
+        (
+            "claims.regions.filter(r, r != 'APAC').map(r, r.lowerAscii())",
+            json!(["emea"]),
+        ),
+        ("claims.exp - 3600", json!(1_700_000_000)),
+        ("claims.exp + 1 > 5 && claims.score < 2.0", json!(true)),
+        ("claims['https://x/roles']", json!(["a"])),
+        ("claims.?upn.orValue('none')", json!("none")),
+        ("claims.?email.optMap(e, e.size()).orValue(0)", json!(15)),
+        ("has(claims.upn) ? claims.upn : claims.sub", json!("u1")),
+        (
+            "'managers' in claims.groups && issuer == 'login'",
+            json!(true),
+        ),
+        ("claims.groups.exists(g, g.startsWith('man'))", json!(true)),
+        ("claims.groups.map(g, claims.regions.size())", json!([2, 2])),
+        (
+            "claims.email.split('@')[1].matches('^[Cc]ontoso[.]com$')",
+            json!(true),
+        ),
+        (
+            "type(claims.groups) == list && type(claims.exp) == int",
+            json!(true),
+        ),
+        (
+            "{'a': [claims.nothing, claims.big]}",
+            json!({"a": [null, u64::MAX]}),
+        ),
+        (
+            "optional.of(claims.sub).value() + strings.quote('x')",
+            json!("u1\"x\""),
+        ),
+        (
+            "'%s-%d'.format([claims.sub, claims.exp])",
+            json!("u1-1700003600"),
+        ),
+        (
+            "['b', 'a'].join('/').reverse().replace('a', 'c').substring(1)",
+            json!("/b"),
+        ),
+    ] {
+        assert_eq!(eval(source), Ok(expected), "{source}");
+    }
+}
+
+#[test]
+fn faulty_expressions_are_refused_at_load() {
+    let long = format!("'{}'", "a".repeat(MAX_LENGTH));
+    for (source, message) in [
+        (long.as_str(), "2050 characters"),
+        ("claims.", "not a CEL expression: 1:"),
+        ("", "not a CEL expression"),
+        (
+            "claim.email",
+            "unknown name `claim`; expressions here may use claims, issuer, tenant",
+        ),
+        (".claims.email", "unknown name `.claims`"),
+        ("claims.groups.map(g, h)", "unknown name `h`"),
+        ("[1].map(g, g) + [g]", "unknown name `g`"),
+        ("claims.email.lower()", "unknown function `lower`"),
+        ("sha256(claims.email)", "unknown function `sha256`"),
+        (
+            "lowerAscii(claims.email)",
+            "`lowerAscii` is called as `x.lowerAscii(…)`",
+        ),
+        ("claims.exp.int()", "`int` is called as `int(x)`"),
+        ("claims.email.substring()", "wrong number of arguments"),
+        (
+            "claims.groups.exists(g)",
+            "`exists` has the wrong number of arguments",
+        ),
+        ("claims.email.matches('(')", "not a valid regex"),
+        ("matches(claims.email, '(')", "not a valid regex"),
+        ("Foo{a: 1}", "no message type `Foo`"),
+        (
+            "claims.groups.map(a, claims.groups.map(b, a))",
+            "in another's body",
+        ),
+        (
+            "claims.groups.exists(a, claims.regions.all(b, a != b))",
+            "in another's body",
+        ),
+        (
+            "claims.groups.filter(a, optional.of(a).optMap(x, [x].all(b, true)).hasValue())",
+            "in another's body",
+        ),
+    ] {
+        let refusal = refusal(source);
+        assert!(refusal.contains(message), "{source}: {refusal}");
+    }
+}
+
+#[test]
+fn errors_name_the_claim_and_never_its_value() {
+    for (source, message) in [
+        ("claims.upn", "no such key: `upn`"),
+        ("claims['upn']", "no such key: `upn`"),
+        ("{'a': 1}[claims.secret]", "no such key"),
+        ("claims.secret + 1", "cannot apply `add` to string and int"),
+        ("int(claims.secret)", "`int` cannot work with this value"),
+        ("claims.secret > 1", "'_>_' applied to '(string, int)'"),
+        (
+            "claims.secret.matches(claims.regions[0] + '(')",
+            "`matches` cannot work with this value",
+        ),
+        ("[1, 2][claims.exp]", "an index is out of bounds"),
+        ("claims.exp / 0", "division by zero"),
+        ("claims.exp * 9223372036854775807", "overflows"),
+        ("claims.?upn", "orValue"),
+        ("b'abc'", "type bytes, which has no JSON form"),
+        ("{1: claims.secret}", "keys that are no strings"),
+        ("1.0 / 0.0", "not finite"),
+        ("tenant.workspace", "there is no `tenant`"),
+        ("claims.secret.map(x, x)", "a value is no iterable"),
+    ] {
+        let error = eval(source).unwrap_err().message;
+        assert!(error.contains(message), "{source}: {error}");
+        assert!(!error.contains("hunter2"), "{source}: {error}");
+    }
+}
+
+#[test]
+fn only_a_boolean_is_a_condition() {
+    let holds = |source| Expr::compile(source, &NAMES).unwrap().eval_bool(&scope());
+    assert_eq!(holds("!claims.suspended"), Ok(true));
+    for source in [
+        "claims.nothing",
+        "claims.groups",
+        "1",
+        "claims.secret",
+        "claims.?suspended",
+    ] {
+        let error = holds(source).unwrap_err().message;
+        assert!(error.contains("not a bool"), "{source}: {error}");
+    }
+}
+
+#[test]
+fn used_names_are_known_and_loop_variables_are_none() {
+    let expr = Expr::compile(
+        "claims.groups.all(issuer, issuer != '') && has(tenant.id)",
+        &NAMES,
+    )
+    .unwrap();
+    assert!(expr.uses("claims") && expr.uses("tenant"));
+    assert!(!expr.uses("issuer") && !expr.uses("groups"));
+}
+
+#[test]
+fn a_list_beyond_the_cap_fails_whatever_uses_its_variable() {
+    let expr = Expr::compile("claims.sub == 'u1'", &NAMES).unwrap();
+    let with = |items: usize| {
+        scope().with(
+            "claims",
+            &json!({"sub": "u1", "deep": {"l": vec![0; items]}}),
+        )
+    };
+    assert_eq!(expr.eval_bool(&with(MAX_ITEMS)), Ok(true));
+    let error = expr.eval_bool(&with(MAX_ITEMS + 1)).unwrap_err().message;
+    assert_eq!(
+        error,
+        "`claims` holds a list or map of more than 1000 entries"
+    );
+    let other = Expr::compile("issuer", &NAMES).unwrap();
+    assert_eq!(other.eval(&with(MAX_ITEMS + 1)), Ok(json!("login")));
+}
+
+#[test]
+fn every_listed_function_exists_in_the_evaluator() {
+    for source in [
+        "bool('true')",
+        "bytes('a') == b'a'",
+        "double(1)",
+        "dyn(1)",
+        "int('1')",
+        "matches('a', 'a')",
+        "optional.none().hasValue()",
+        "optional.ofNonZeroValue('').or(optional.of(1)).value()",
+        "size('a')",
+        "string(1)",
+        "uint(1)",
+        "'abc'.charAt(1)",
+        "'abc'.contains('b')",
+        "'abc'.endsWith('c')",
+        "'abc'.indexOf('b') + 'abc'.indexOf('b', 1)",
+        "'abc'.lastIndexOf('b') + 'abc'.lastIndexOf('b', 2)",
+        "['a'].join()",
+        "' a '.trim()",
+        "'abc'.replace('a', 'b', 1)",
+        "'a,b'.split(',', 1)",
+        "'abc'.substring(0, 2)",
+        "'abc'.upperAscii()",
+    ] {
+        assert!(eval(source).is_ok(), "{source}: {:?}", eval(source));
+    }
+}
