@@ -5,19 +5,51 @@
 //! on the way ends with a refusal, and nothing that the request says reaches an identity, a workspace, a principal or
 //! a profile.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+mod cases;
+mod compile;
+mod decide;
+mod file;
+mod grant;
+mod identity;
+mod limits;
+mod model;
+mod overview;
+mod permit;
+mod session;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod trace;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use grant::{
+    Access, Content, DatasetSetting, DatasourceIdentity, Grant, Identity, Kind, Security,
+    WorkspaceVersion, Xmla,
+};
+pub use overview::{GiftOverview, IdentityOverview, ItemOverview, RuleOverview};
+pub use trace::{PlaceTrace, RuleOutcome, RuleTrace, TableTrace, Trace};
 
 use crate::authn::Caller;
 use crate::config::Mistake;
+use session::Session;
 
-/// A loaded policy.
-pub struct Policy {}
+/// A loaded policy; immutable.
+#[derive(Debug)]
+pub struct Policy {
+    files: Vec<PathBuf>,
+    blob_headers: Vec<String>,
+    issuers: Vec<String>,
+    principals: BTreeSet<String>,
+    tables: Vec<tables::Table>,
+    items: Vec<model::Item>,
+    by_name: HashMap<Arc<str>, usize>,
+    rules: Vec<model::Rule>,
+}
 
 /// What the rest of the configuration tells the policy loader.
 #[derive(Clone, Debug, Default)]
@@ -41,218 +73,6 @@ pub struct Ask {
     pub save_as: bool,
     /// Which report, for an item with `report: "*"`.
     pub target: Option<String>,
-}
-
-/// A right to an item; later ones include earlier ones.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Deserialize,
-    Serialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Access {
-    /// Look at it.
-    #[default]
-    View,
-    /// Change it.
-    Edit,
-    /// Make a new report.
-    Create,
-}
-
-/// Kind of a catalogue item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// An interactive report.
-    Report,
-    /// A paginated (RDL) report.
-    PaginatedReport,
-    /// A dashboard.
-    Dashboard,
-    /// One tile of a dashboard.
-    Tile,
-    /// Questions and answers over a dataset.
-    Qna,
-    /// A new report over a dataset.
-    CreateReport,
-    /// One visual of a report.
-    Visual,
-}
-
-/// What secures a dataset.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Security {
-    /// Learned from Power BI.
-    #[default]
-    Auto,
-    /// Nothing to filter.
-    None,
-    /// Roles of a model in the service.
-    CloudRls,
-    /// Filters inside a paginated report.
-    Rdl,
-    /// Analysis Services on-premises, live.
-    AsOnPremises,
-    /// Azure Analysis Services, live.
-    AsAzure,
-    /// `DirectQuery` with the end user's own sign-in.
-    Sso,
-    /// The same, with roles in the model as well.
-    SsoCloudRls,
-}
-
-/// `xmlaPermissions` of a dataset.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Xmla {
-    /// Not sent.
-    #[default]
-    Off,
-    /// `ReadOnly`.
-    ReadOnly,
-}
-
-/// Generation of a workspace.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkspaceVersion {
-    /// A workspace of today.
-    #[default]
-    New,
-    /// A classic one: master user and V1 calls only.
-    Classic,
-}
-
-/// What an item shows, with every expression evaluated. References are ids or names as the policy gives them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Content {
-    /// An interactive report.
-    Report {
-        /// Id or name.
-        report: String,
-    },
-    /// A paginated report.
-    PaginatedReport {
-        /// Id or name.
-        report: String,
-    },
-    /// A dashboard.
-    Dashboard {
-        /// Id or name.
-        dashboard: String,
-    },
-    /// A tile.
-    Tile {
-        /// Id or name of the dashboard.
-        dashboard: String,
-        /// Id or title of the tile.
-        tile: String,
-    },
-    /// Q&A.
-    Qna {
-        /// Id or name of the dataset.
-        dataset: String,
-    },
-    /// A new report.
-    CreateReport {
-        /// Id or name of the dataset.
-        dataset: String,
-        /// Id or name of the workspace it is saved into.
-        target_workspace: String,
-    },
-    /// A visual.
-    Visual {
-        /// Id or name of the report.
-        report: String,
-        /// Name of the page.
-        page: String,
-        /// Name of the visual.
-        visual: String,
-    },
-}
-
-/// A further dataset of an item, or settings for one that a dashboard shows; expressions evaluated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DatasetSetting {
-    /// Id of the dataset.
-    pub dataset: String,
-    /// Its workspace, when it is not the item's.
-    pub workspace: Option<String>,
-    /// What secures it.
-    pub security: Security,
-    /// XMLA right.
-    pub xmla: Xmla,
-}
-
-/// An effective identity as a rule gives it, evaluated for one caller.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-pub struct Identity {
-    /// The user name; `None`: the rule names none.
-    pub username: Option<String>,
-    /// The roles, without repeats, in the rule's order.
-    pub roles: Vec<String>,
-    /// Custom data.
-    pub custom_data: Option<String>,
-    /// Name under which Power BI audits the mint.
-    pub auditable_context: Option<String>,
-    /// Request header (lower case) with the end user's token for an SSO source.
-    pub identity_blob: Option<String>,
-    /// The newer form for SSO sources.
-    pub datasource_identities: Vec<DatasourceIdentity>,
-}
-
-/// The end user's token for one SSO data source.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct DatasourceIdentity {
-    /// `datasourceType`, such as `Sql`.
-    pub datasource_type: String,
-    /// `connectionDetails`: `server`, `database`, `url`, … as *Get Datasources* returns them.
-    pub connection: BTreeMap<String, String>,
-    /// Request header (lower case) with the token.
-    pub blob_header: String,
-}
-
-/// What one caller may do with one item, and as whom. Made only by [`Policy::decide`].
-#[derive(Clone, Debug)]
-pub struct Grant {
-    pub(super) item: Arc<str>,
-    pub(super) kind: Kind,
-    pub(super) rule: Arc<str>,
-    pub(super) access: Access,
-    pub(super) save_as: bool,
-    pub(super) content: Content,
-    pub(super) workspace: String,
-    pub(super) dataset_workspace: Option<String>,
-    pub(super) save_as_workspace: Option<String>,
-    pub(super) principal: String,
-    pub(super) profile: Option<String>,
-    pub(super) workspace_version: WorkspaceVersion,
-    pub(super) security: Security,
-    pub(super) xmla: Xmla,
-    pub(super) datasets: Arc<[DatasetSetting]>,
-    pub(super) dataset_binding: Option<String>,
-    pub(super) paginated_visuals: Arc<[String]>,
-    pub(super) identity: Option<Identity>,
-    pub(super) dataset_identities: BTreeMap<String, Option<Identity>>,
-    pub(super) lifetime: Option<Duration>,
-    pub(super) embed: Arc<Map<String, Value>>,
 }
 
 /// Why an ask was refused. In the order in which they are checked for the whole request.
@@ -313,22 +133,64 @@ impl Policy {
     /// Reads, compiles and checks the policy at `path`, its tables and its cases.
     ///
     /// # Errors
-    /// Every mistake, with file, line and remedy.
+    /// Every mistake, with file, line and remedy. A syntax or shape error may hide others.
     pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Self, Vec<Mistake>> {
-        let _ = (path, surroundings);
-        unimplemented!()
+        let label = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![Mistake::new(
+                &label,
+                format!("cannot read the policy: {error}"),
+                "check `policy_file` in the configuration; the path is relative to that file",
+            )]
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut policy = compile::compile(&text, &label, Some(folder), surroundings)?;
+        policy.files.insert(0, path.to_owned());
+        Ok(policy)
+    }
+
+    /// Compiles and checks a policy that is no file, and so has no `rows_file`s: for tests and tools.
+    ///
+    /// # Errors
+    /// Every mistake, as [`load`](Self::load).
+    pub fn parse(text: &str, surroundings: &Surroundings) -> Result<Self, Vec<Mistake>> {
+        compile::compile(text, "policy", None, surroundings)
+    }
+
+    /// The JSON Schema of policy files.
+    #[must_use]
+    pub fn json_schema() -> Value {
+        file::schema()
     }
 
     /// Every file that the policy was read from (itself and its tables), for the reload watch.
     #[must_use]
-    pub fn files(&self) -> &[std::path::PathBuf] {
-        unimplemented!()
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Request headers (lower case) that carry identity blobs; CORS and the request extractor must let them in.
     #[must_use]
     pub fn blob_headers(&self) -> &[String] {
-        unimplemented!()
+        &self.blob_headers
+    }
+
+    /// Configured names of the issuers that it was loaded with, in order.
+    #[must_use]
+    pub fn issuers(&self) -> &[String] {
+        &self.issuers
+    }
+
+    /// How many items the catalogue has.
+    #[must_use]
+    pub fn item_count(&self) -> usize {
+        self.items.len()
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
     }
 
     /// Decides what `caller` may do with each item asked for. One grant an item, repeats folded, in the order asked.
@@ -336,126 +198,39 @@ impl Policy {
     /// # Errors
     /// See [`Denied`]; one item refused refuses the request.
     pub fn decide(&self, caller: &Caller, ask: &Ask) -> Result<Vec<Grant>, Denied> {
-        let _ = (caller, ask);
-        unimplemented!()
+        Session::new(self, caller).decide(ask)
     }
 
-    /// The items that `caller` may embed, in catalogue order.
+    /// What `caller` may do with an item with `report: "*"`, before a target is chosen: for listing the targets. The
+    /// report of its content is empty, so nothing can be minted for it.
+    ///
+    /// # Errors
+    /// [`Denied::NotPermitted`], [`Denied::IdentityUnmappable`], and [`Denied::Unfit`] for an item that takes no target.
+    pub fn decide_targets(&self, caller: &Caller, item: &str) -> Result<Grant, Denied> {
+        Session::new(self, caller).decide_targets(item)
+    }
+
+    /// The items that `caller` may embed, in catalogue order. Items that fail on the way are left out, as if they did
+    /// not exist.
     #[must_use]
     pub fn catalogue(&self, caller: &Caller) -> Vec<CatalogueEntry> {
-        let _ = caller;
-        unimplemented!()
+        let mut session = Session::new(self, caller);
+        let entries = self.items.iter().filter_map(|item| {
+            let permit = session.permit(&item.name).ok()?;
+            let access = permit.rights();
+            (!access.is_empty()).then(|| CatalogueEntry {
+                item: item.name.to_string(),
+                title: item.title.clone(),
+                kind: item.kind,
+                access,
+                needs_target: item.needs_target(),
+            })
+        });
+        entries.collect()
     }
-}
 
-impl Grant {
-    /// Name of the item.
-    #[must_use]
-    pub fn item(&self) -> &Arc<str> {
-        &self.item
-    }
-    /// Kind of the item.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-    /// The rule that matched.
-    #[must_use]
-    pub fn rule(&self) -> &Arc<str> {
-        &self.rule
-    }
-    /// The right given: what was asked, never more than the rule's.
-    #[must_use]
-    pub fn access(&self) -> Access {
-        self.access
-    }
-    /// Whether "save a copy" was asked and granted.
-    #[must_use]
-    pub fn save_as(&self) -> bool {
-        self.save_as
-    }
-    /// What the item shows. With `report: "*"` the report is the request's `target`.
-    #[must_use]
-    pub fn content(&self) -> &Content {
-        &self.content
-    }
-    /// Id or name of the workspace.
-    #[must_use]
-    pub fn workspace(&self) -> &str {
-        &self.workspace
-    }
-    /// Id or name of the workspace of its dataset, when that is another.
-    #[must_use]
-    pub fn dataset_workspace(&self) -> Option<&str> {
-        self.dataset_workspace.as_deref()
-    }
-    /// Id or name of the workspace copies are saved into; `None`: the item's own.
-    #[must_use]
-    pub fn save_as_workspace(&self) -> Option<&str> {
-        self.save_as_workspace.as_deref()
-    }
-    /// Configured name of the principal that mints.
-    #[must_use]
-    pub fn principal(&self) -> &str {
-        &self.principal
-    }
-    /// Id or display name of the service principal profile.
-    #[must_use]
-    pub fn profile(&self) -> Option<&str> {
-        self.profile.as_deref()
-    }
-    /// Generation of the workspace.
-    #[must_use]
-    pub fn workspace_version(&self) -> WorkspaceVersion {
-        self.workspace_version
-    }
-    /// What secures the item's own dataset.
-    #[must_use]
-    pub fn security(&self) -> Security {
-        self.security
-    }
-    /// XMLA right of the item's own dataset.
-    #[must_use]
-    pub fn xmla(&self) -> Xmla {
-        self.xmla
-    }
-    /// Further datasets.
-    #[must_use]
-    pub fn datasets(&self) -> &[DatasetSetting] {
-        &self.datasets
-    }
-    /// Dataset that the report is bound to when it is embedded; one of [`datasets`](Self::datasets).
-    #[must_use]
-    pub fn dataset_binding(&self) -> Option<&str> {
-        self.dataset_binding.as_deref()
-    }
-    /// Ids of paginated reports shown inside.
-    #[must_use]
-    pub fn paginated_visuals(&self) -> &[String] {
-        &self.paginated_visuals
-    }
-    /// The identity for datasets without one of their own; `None`: the rule says `none`.
-    #[must_use]
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
-    }
-    /// The identity for `dataset`.
-    #[must_use]
-    pub fn identity_for(&self, dataset: &str) -> Option<&Identity> {
-        match self.dataset_identities.get(dataset) {
-            Some(own) => own.as_ref(),
-            None => self.identity.as_ref(),
-        }
-    }
-    /// Upper bound of the token's life that the rule sets.
-    #[must_use]
-    pub fn lifetime(&self) -> Option<Duration> {
-        self.lifetime
-    }
-    /// `embed` settings passed into the configuration.
-    #[must_use]
-    pub fn embed(&self) -> &Map<String, Value> {
-        &self.embed
+    fn item(&self, name: &str) -> Option<&model::Item> {
+        self.by_name.get(name).map(|&index| &self.items[index])
     }
 }
 
