@@ -54,7 +54,9 @@ pub(super) enum FetchError {
         found: String,
         expected: String,
     },
-    #[error("{url} gives an address of the keys (`jwks_uri`) that is not https")]
+    #[error(
+        "{url} gives an address of the keys (`jwks_uri`) that is not https, or is on this machine"
+    )]
     InsecureKeys { url: String },
     #[error("{url} is no JSON Web Key Set")]
     NoKeySet { url: String },
@@ -137,13 +139,17 @@ impl Location {
                 expected,
             });
         }
-        let keys = document.jwks_uri;
-        let secure = keys.scheme() == "https" || (is_loopback(url) && secure_or_loopback(&keys));
-        if !secure {
-            return Err(FetchError::InsecureKeys { url: shown(url) });
+        if may_hold_keys(url, &document.jwks_uri) {
+            Ok(document.jwks_uri)
+        } else {
+            Err(FetchError::InsecureKeys { url: shown(url) })
         }
-        Ok(keys)
     }
+}
+
+/// Whether a discovery document may send us there. Only an issuer on this machine may name an address on this machine.
+fn may_hold_keys(discovery: &Url, keys: &Url) -> bool {
+    secure_or_loopback(keys) && (is_loopback(discovery) || !is_loopback(keys))
 }
 
 /// The address of OIDC discovery; that of Microsoft's `common` endpoint for a multi-tenant issuer.
@@ -195,4 +201,60 @@ fn reason(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_fetched_securely_and_not_from_this_machine_on_a_stranger_s_word() {
+        for (discovery, keys, allowed) in [
+            ("https://login.example", "https://keys.example/jwks", true),
+            ("http://localhost:1", "http://127.0.0.1:2/jwks", true),
+            ("http://localhost:1", "https://keys.example/jwks", true),
+            ("http://localhost:1", "http://keys.example/jwks", false),
+            ("https://login.example", "http://keys.example/jwks", false),
+            (
+                "https://login.example",
+                "http://127.0.0.1:9090/metrics",
+                false,
+            ),
+            ("https://login.example", "https://localhost/jwks", false),
+            ("https://login.example", "file:///etc/passwd", false),
+        ] {
+            let (discovery, keys) = (Url::parse(discovery).unwrap(), Url::parse(keys).unwrap());
+            assert_eq!(
+                may_hold_keys(&discovery, &keys),
+                allowed,
+                "{discovery} {keys}"
+            );
+        }
+    }
+
+    #[test]
+    fn discovery_is_where_the_specification_puts_it() {
+        for (issuer, expected) in [
+            (
+                "https://a.example",
+                "https://a.example/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/b/",
+                "https://a.example/b/.well-known/openid-configuration",
+            ),
+            (
+                "https://login.microsoftonline.com/{tid}/v2.0",
+                "https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration",
+            ),
+        ] {
+            assert_eq!(discovery_url(issuer).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn addresses_are_shown_without_what_might_be_secret() {
+        let url = Url::parse("https://user:word@a.example:8443/jwks?code=planted#x").unwrap();
+        assert_eq!(shown(&url), "https://a.example:8443/jwks");
+    }
 }

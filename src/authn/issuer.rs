@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::fetch::Location;
 use super::keys::{KeySet, Pick};
-use super::source::{Local, Remote, Source};
+use super::source::{Local, Reader, Remote, Source};
 use super::token::{Claims, Header, Unverified, invalid, plain_type};
 use super::{Error, IssuerCheck};
 use crate::config::{self, AnyTenant, Mistake, Tenants};
@@ -310,63 +310,27 @@ fn source(
     outbound: &Outbound,
     previous: &[Issuer],
 ) -> Result<Source, Mistake> {
-    let asymmetric =
-        config.jwks.is_some() || config.jwks_file.is_some() || config.jwks_uri.is_some();
-    if !config.hmac_secrets.is_empty() {
-        if asymmetric {
-            return Err(Mistake::new(
-                format!("{place}.hmac_secret"),
-                "a shared secret beside a key set",
-                "remove one of them: an issuer signs with a shared secret or with its own keys",
-            ));
-        }
-        let secrets = config.hmac_secrets.clone();
-        return Local::new(
-            Arc::clone(name),
-            "hmac_secret",
-            secrets,
-            KeySet::from_shared_secrets,
-        )
-        .map(Source::Local)
-        .map_err(|problem| {
-            Mistake::new(
-                format!("{place}.hmac_secret"),
-                problem,
-                "use at least 32 random bytes",
-            )
-        });
+    let shared = !config.hmac_secrets.is_empty();
+    let (file, uri) = (
+        config.jwks_file.is_some() || config.jwks.is_some(),
+        config.jwks_uri.is_some(),
+    );
+    if usize::from(shared) + usize::from(file) + usize::from(uri) > 1 {
+        return Err(Mistake::new(
+            format!(
+                "{place}.{}",
+                if shared { "hmac_secret" } else { "jwks_file" }
+            ),
+            "more than one source of keys",
+            "keep one of `jwks_uri`, `jwks_file` and the shared secret",
+        ));
     }
-    if let Some(file) = &config.jwks {
-        if config.jwks_uri.is_some() {
-            return Err(Mistake::new(
-                format!("{place}.jwks_file"),
-                "`jwks_file` beside `jwks_uri`",
-                "remove one of them",
-            ));
-        }
-        return Local::new(
-            Arc::clone(name),
-            "jwks_file",
-            vec![file.clone()],
-            KeySet::from_file,
-        )
-        .map(Source::Local)
-        .map_err(|problem| {
-            Mistake::new(
-                format!("{place}.jwks_file"),
-                problem,
-                "write the issuer's public keys into it, as a JSON Web Key Set",
-            )
-        });
+    if shared || file {
+        return local(config, name, place).map(Source::Local);
     }
     let location = Location::new(&config.issuer, config.jwks_uri.as_ref()).map_err(|problem| {
-        let key = if config.jwks_uri.is_some() {
-            "jwks_uri"
-        } else {
-            "issuer"
-        };
         Mistake::new(
-            format!("{place}.{key}"),
+            format!("{place}.{}", if uri { "jwks_uri" } else { "issuer" }),
             problem,
             "use an https URL, or set `jwks_uri` or `jwks_file`",
         )
@@ -375,10 +339,31 @@ fn source(
         Source::Remote(remote) if remote.is_at(name, &location) => Some(Arc::clone(remote)),
         Source::Remote(_) | Source::Local(_) => None,
     });
-    Ok(Source::Remote(if let Some(remote) = kept {
+    if let Some(remote) = &kept {
         remote.fetch_by(outbound);
-        remote
+    }
+    let remote = kept.unwrap_or_else(|| Remote::new(Arc::clone(name), location, outbound));
+    Ok(Source::Remote(remote))
+}
+
+fn local(config: &config::Issuer, name: &Arc<str>, place: &str) -> Result<Local, Mistake> {
+    let (key, secrets, read, remedy): (_, _, Reader, _) = if config.hmac_secrets.is_empty() {
+        let remedy = "write the issuer's public keys into it, as a JSON Web Key Set";
+        (
+            "jwks_file",
+            config.jwks.iter().cloned().collect(),
+            KeySet::from_file,
+            remedy,
+        )
     } else {
-        Remote::new(Arc::clone(name), location, outbound)
-    }))
+        let secrets = config.hmac_secrets.clone();
+        (
+            "hmac_secret",
+            secrets,
+            KeySet::from_shared_secrets,
+            "use at least 32 random bytes",
+        )
+    };
+    Local::new(Arc::clone(name), key, secrets, read)
+        .map_err(|problem| Mistake::new(format!("{place}.{key}"), problem, remedy))
 }

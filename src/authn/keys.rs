@@ -144,12 +144,12 @@ impl KeySet {
 
     /// The keys that may have signed a token with this `alg` and `kid`.
     pub(super) fn pick(&self, algorithm: Algorithm, kid: Option<&str>) -> Pick<'_> {
-        let Some(kind) = Kind::of(algorithm) else {
+        let Some(wanted) = Kind::of(algorithm) else {
             return Pick::Unfit("no key is for this algorithm");
         };
         let fits =
-            |key: &&Key| key.kind == kind && key.algorithm.is_none_or(|own| own == algorithm);
-        if kind == Kind::Shared {
+            |key: &&Key| key.kind == wanted && key.algorithm.is_none_or(|own| own == algorithm);
+        if wanted == Kind::Shared {
             return Pick::Keys(self.keys.iter().filter(fits).collect());
         }
         let Some(kid) = kid else {

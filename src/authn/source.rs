@@ -65,7 +65,8 @@ pub(super) struct Local {
     derived: ArcSwap<Derived>,
 }
 
-type Reader = fn(&[SecretString]) -> Result<KeySet, String>;
+/// Makes keys of secrets' contents.
+pub(super) type Reader = fn(&[SecretString]) -> Result<KeySet, String>;
 
 struct Derived {
     /// The versions of the secrets that were read last.
