@@ -110,6 +110,13 @@ impl App {
         self.ops
     }
 
+    /// Resolves once requests may be sent here.
+    pub async fn ready(&self) {
+        while !self.state.life().is_ready() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Reads everything but `server` again, as SIGHUP asks.
     pub async fn reload(&self) {
         let _ = self.reload.send(()).await;

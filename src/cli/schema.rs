@@ -21,8 +21,8 @@ enum File {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let schema = match args.file {
-        File::Config => schemars::schema_for!(Config),
-        File::Policy => crate::policy::json_schema(),
+        File::Config => schemars::schema_for!(Config).to_value(),
+        File::Policy => crate::policy::Policy::json_schema(),
     };
     print(&serde_json::to_string_pretty(&schema).context("the schema is no JSON")?);
     Ok(())
