@@ -1,0 +1,7 @@
+//! A broker and its simulated upstream services, started for one test and gone with it.
+
+pub(crate) mod response;
+pub(crate) mod test_app;
+
+pub(crate) use response::Answer;
+pub(crate) use test_app::TestApp;

@@ -1,0 +1,254 @@
+//! Starts what a test needs and speaks to it as front ends and operators do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use embed_broker::app::App;
+use embed_broker::config::Config;
+use embed_broker::sandbox::{Addresses, Options, Upstream, unpack};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::Answer;
+
+/// A running broker with its upstream services.
+pub(crate) struct TestApp {
+    app: Option<App>,
+    upstream: Upstream,
+    folder: TempDir,
+    client: reqwest::Client,
+    broker: String,
+    ops: String,
+}
+
+/// What differs from the sandbox's own configuration.
+#[derive(Default)]
+pub(crate) struct Setup {
+    edits: Vec<(String, String)>,
+    policy: Option<String>,
+    options: Options,
+    before: Vec<(Method, &'static str, Value)>,
+    expect_ready: bool,
+}
+
+impl TestApp {
+    /// A broker with the sandbox's configuration and policy.
+    pub(crate) async fn start() -> Self {
+        Self::setup().start().await
+    }
+
+    /// Begins to describe a broker.
+    pub(crate) fn setup() -> Setup {
+        Setup { expect_ready: true, ..Setup::default() }
+    }
+
+    /// A request to the broker.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.broker))
+    }
+
+    /// Asks for an embed token as a persona.
+    pub(crate) async fn embed(&self, persona: &str, body: Value) -> Answer {
+        let token = self.token(persona).await;
+        self.embed_as(&token, body).await
+    }
+
+    /// Asks for an embed token with a bearer token.
+    pub(crate) async fn embed_as(&self, token: &str, body: Value) -> Answer {
+        let request = self.request(Method::POST, "/embed-token").bearer_auth(token).json(&body);
+        Answer::read(request.send().await.unwrap()).await
+    }
+
+    /// GETs a path of the broker as a persona.
+    pub(crate) async fn get(&self, persona: &str, path: &str) -> Answer {
+        let token = self.token(persona).await;
+        Answer::read(self.request(Method::GET, path).bearer_auth(token).send().await.unwrap()).await
+    }
+
+    /// GETs a path of the operators' listener.
+    pub(crate) async fn ops(&self, path: &str) -> Answer {
+        Answer::read(self.client.get(format!("{}{path}", self.ops)).send().await.unwrap()).await
+    }
+
+    /// A sign-in token of a persona.
+    pub(crate) async fn token(&self, persona: &str) -> String {
+        self.token_with(persona, json!({})).await
+    }
+
+    /// A sign-in token of a persona with further (or other) claims.
+    pub(crate) async fn token_with(&self, persona: &str, claims: Value) -> String {
+        let url = format!("{}/idp/token", self.upstream.url());
+        let query = [("persona", persona.to_owned()), ("claims", claims.to_string())];
+        let response = self.client.get(url).query(&query).send().await.unwrap();
+        assert_eq!(response.status(), 200, "no token for {persona}");
+        response.text().await.unwrap()
+    }
+
+    /// Speaks to the control path of the simulated services.
+    pub(crate) async fn control(&self, method: Method, path: &str, body: Value) -> Value {
+        let request = self.client.request(method, format!("{}{path}", self.upstream.url()));
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let answer = Answer::read(request.send().await.unwrap()).await;
+        assert!(answer.status < 300, "{path}: {answer:?}");
+        serde_json::from_str(&answer.text).unwrap_or(Value::Null)
+    }
+
+    /// Lets upstream calls fail as scripted, until the next script.
+    pub(crate) async fn faults(&self, faults: Value) {
+        self.control(Method::PUT, "/sandbox/faults", faults).await;
+    }
+
+    /// Ends all faults.
+    pub(crate) async fn heal(&self) {
+        self.control(Method::DELETE, "/sandbox/faults", Value::Null).await;
+    }
+
+    /// The calls that the simulated services have seen, of one of them (`idp`, `entra`, `power_bi`) and with `path` in
+    /// their path.
+    pub(crate) async fn calls(&self, service: &str, path: &str) -> Vec<Value> {
+        let calls = self.control(Method::GET, "/sandbox/calls", Value::Null).await;
+        let calls = calls.as_array().cloned().unwrap_or_default();
+        let wanted = |call: &Value| call["service"] == service && call["path"].as_str().unwrap().contains(path);
+        calls.into_iter().filter(wanted).collect()
+    }
+
+    /// The GenerateToken calls so far.
+    pub(crate) async fn mints(&self) -> Vec<Value> {
+        self.calls("power_bi", "GenerateToken").await
+    }
+
+    /// Forgets the calls so far.
+    pub(crate) async fn forget_calls(&self) {
+        self.control(Method::DELETE, "/sandbox/calls", Value::Null).await;
+    }
+
+    /// What a token lets its holder see.
+    pub(crate) async fn rows(&self, token: &str) -> Value {
+        self.control(Method::POST, "/sandbox/rows", json!({ "token": token })).await
+    }
+
+    /// The audit records written so far.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The last audit record.
+    #[track_caller]
+    pub(crate) fn last_record(&self) -> Value {
+        self.audit().pop().expect("an audit record")
+    }
+
+    /// The audit file.
+    pub(crate) fn audit_file(&self) -> PathBuf {
+        self.folder.path().join("audit.jsonl")
+    }
+
+    /// A file in the folder of configuration and policy.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Edits a file of the folder by replacing text, which must stand in it.
+    #[track_caller]
+    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.file(name)).unwrap();
+        assert!(text.contains(from), "{name} has no `{from}`");
+        std::fs::write(self.file(name), text.replace(from, to)).unwrap();
+    }
+
+    /// Reloads everything, as SIGHUP does.
+    pub(crate) async fn reload(&self) {
+        self.app.as_ref().unwrap().reload().await;
+    }
+
+    /// URL of the broker.
+    pub(crate) fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// URL of the simulated services.
+    pub(crate) fn upstream(&self) -> &str {
+        self.upstream.url()
+    }
+
+    /// Drains and ends the broker.
+    pub(crate) async fn stop(&mut self) {
+        self.app.take().unwrap().stop().await;
+    }
+}
+
+impl Setup {
+    /// Replaces text in the sandbox's `broker.yaml`, in which it must stand.
+    #[must_use]
+    pub(crate) fn edit(mut self, from: &str, to: &str) -> Self {
+        self.edits.push((from.into(), to.into()));
+        self
+    }
+
+    /// Adds a top-level section to `broker.yaml`.
+    #[must_use]
+    pub(crate) fn section(self, yaml: &str) -> Self {
+        self.edit("policy_file: policy.yaml", &format!("{yaml}\npolicy_file: policy.yaml"))
+    }
+
+    /// Another policy.
+    #[must_use]
+    pub(crate) fn policy(mut self, yaml: impl Into<String>) -> Self {
+        self.policy = Some(yaml.into());
+        self
+    }
+
+    /// Other options of the simulated services.
+    #[must_use]
+    pub(crate) fn upstream(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Something for the control path before the broker starts.
+    #[must_use]
+    pub(crate) fn before(mut self, method: Method, path: &'static str, body: Value) -> Self {
+        self.before.push((method, path, body));
+        self
+    }
+
+    /// Does not wait until the broker is ready.
+    #[must_use]
+    pub(crate) fn not_ready(mut self) -> Self {
+        self.expect_ready = false;
+        self
+    }
+
+    /// Starts everything.
+    pub(crate) async fn start(self) -> TestApp {
+        let folder = TempDir::new().unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let upstream = Upstream::start(self.options).await.unwrap();
+        for (method, path, body) in self.before {
+            let request = client.request(method, format!("{}{path}", upstream.url())).json(&body);
+            assert!(request.send().await.unwrap().status().is_success(), "{path}");
+        }
+        let free = "127.0.0.1:0".parse().unwrap();
+        let addresses = Addresses { listen: free, ops_listen: free, upstream: upstream.url().to_owned() };
+        let files = unpack(folder.path(), &addresses).unwrap();
+        let mut text = std::fs::read_to_string(&files.config).unwrap();
+        let audit = ("sink: stdout".to_owned(), "sink: file\n  file: audit.jsonl".to_owned());
+        for (from, to) in std::iter::once(audit).chain(self.edits) {
+            assert!(text.contains(&from), "broker.yaml has no `{from}`");
+            text = text.replace(&from, &to);
+        }
+        std::fs::write(&files.config, text).unwrap();
+        if let Some(policy) = self.policy {
+            std::fs::write(&files.policy, policy).unwrap();
+        }
+        let config = Config::load(&files.config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let app = App::start(config, &files.config).await.unwrap_or_else(|error| panic!("{error}"));
+        if self.expect_ready {
+            app.ready().await;
+        }
+        let (broker, ops) = (format!("http://{}", app.traffic()), format!("http://{}", app.ops()));
+        TestApp { app: Some(app), upstream, folder, client, broker, ops }
+    }
+}
