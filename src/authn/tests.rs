@@ -1,0 +1,7 @@
+//! Verification against a loopback identity provider.
+
+mod support;
+
+mod attacks;
+mod issuers;
+mod rotation;
