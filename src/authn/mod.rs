@@ -4,8 +4,8 @@
 //! never contacted. Then, in this order: type and algorithm, signature by that issuer's keys, claims, end of life, the
 //! issuer's own rules. Nothing in a token is used before its signature is good, except to find the key.
 //!
-//! [`token`] takes a token apart, [`issuer`] holds what one issuer accepts, [`source`] keeps its keys, [`fetch`] gets
-//! them, [`keys`] says which key may have signed. Verdicts are not cached: a check takes some 30 µs.
+//! `token` takes a token apart, `issuer` holds what one issuer accepts, `source` keeps its keys, `fetch` gets them,
+//! `keys` says which key may have signed. Verdicts are not cached: a check takes some 30 µs.
 //!
 //! An [`Error`] carries no part of the token; its reason goes to the audit record, never to the caller.
 

@@ -81,6 +81,10 @@ async fn only_a_key_set_of_reasonable_size_is_a_key_set() {
         (r#"{"keys": {}}"#.to_owned(), Err("no JSON Web Key Set")),
         (r#"{"keys": []}"#.to_owned(), Err("no usable key")),
         (
+            json!({"keys": [{"kty": "RSA", "n": "A".repeat(171), "e": "AQAB"}]}).to_string(),
+            Err("shorter than 2,048 bits"),
+        ),
+        (
             json!({"keys": [{"kty": "oct", "k": "AA"}]}).to_string(),
             Err("symmetric"),
         ),
@@ -234,6 +238,21 @@ async fn a_multi_tenant_issuer_takes_its_tenants_and_nobody_else() {
         assert!(reason.contains(expected), "{reason} instead of {expected}");
     }
     assert_eq!(listed.statuses()[0].source, "discovery");
+}
+
+#[tokio::test]
+async fn one_tenant_s_own_entry_goes_before_the_multi_tenant_one() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let jwks = format!("{}/jwks", idp.url);
+    let iss = format!("{}/tenant-a/v2.0", idp.url);
+    let many =
+        json!({"issuer": format!("{}/{{tid}}/v2.0", idp.url), "jwks_uri": jwks, "tenants": "any"});
+    let verifier = verifier(vec![
+        idp.issuer("many", &many),
+        idp.issuer("one", &json!({"issuer": iss, "jwks_uri": jwks})),
+    ]);
+    let token = RSA.token("k1", &claims(&iss, &json!({"tid": "tenant-a"})));
+    assert_eq!(verify(&verifier, &token).await.unwrap().issuer(), "one");
 }
 
 #[tokio::test]
