@@ -130,6 +130,12 @@ fn single_sign_on_takes_what_it_takes() {
             with_blob(),
             "security_mismatch",
         ),
+        (
+            Security::SsoCloudRls,
+            on_premises("D1"),
+            sql(),
+            "security_mismatch",
+        ),
         (Security::SsoCloudRls, rls("D1"), sql(), "planned"),
         (
             Security::SsoCloudRls,
