@@ -213,6 +213,25 @@ impl EmbedPlan {
     }
 }
 
+#[cfg(test)]
+impl EmbedPlan {
+    /// A plan by hand, for tests of the stages that take one.
+    pub(crate) fn for_test(minter: Minter, path: &str, body: bytes::Bytes) -> Self {
+        Self {
+            key: PlanKey::of(&minter, None, path, &body),
+            minter,
+            profile_id: None,
+            path: path.into(),
+            body,
+            lifetime: Duration::from_secs(600),
+            cache_until: CacheUntil::Expiration,
+            items: Vec::new(),
+            identities: Vec::new(),
+            unfiltered_by_master_user: false,
+        }
+    }
+}
+
 impl std::fmt::Debug for EmbedPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EmbedPlan")

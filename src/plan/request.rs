@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -175,7 +176,7 @@ fn audited(rest: &impl Serialize, blob: Option<&Blob>) -> Value {
 impl Blob {
     fn sha256(&self) -> String {
         let hash = Sha256::digest(self.0.expose_secret());
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        format!("{:x}", Bytes::copy_from_slice(&hash))
     }
 }
 
