@@ -312,3 +312,6 @@ impl std::fmt::Debug for EmbedPlan {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod test_plan;

@@ -458,3 +458,8 @@ impl Grant {
         &self.embed
     }
 }
+
+// === grants for the tests of later stages ===
+
+#[cfg(test)]
+pub(crate) mod test_grant;

@@ -65,7 +65,7 @@ pub(super) struct Asker {
     pub(super) freshness: Freshness,
     pub(super) ages: Ages,
     /// When the question was put: a re-read must have begun later.
-    pub(super) asked: Instant,
+    pub(super) since: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -86,7 +86,7 @@ impl Ages {
 
     fn judge<T>(&self, fact: &Fact<T>, asker: &Asker) -> Need {
         let age = fact.begun.elapsed();
-        if asker.freshness == Freshness::Reread && fact.begun < asker.asked {
+        if asker.freshness == Freshness::Reread && fact.begun < asker.since {
             Need::Replacement
         } else if age < self.ttl {
             Need::Nothing
