@@ -16,7 +16,7 @@ fn ages(stale: Duration) -> config::Cache {
     }
 }
 
-/// The usual until `down`, then 404 for everything.
+/// The usual until `down`, then 400 for everything.
 async fn breakable() -> (Fake, Arc<AtomicBool>) {
     let down = Arc::new(AtomicBool::new(false));
     let broken = Arc::clone(&down);
@@ -87,6 +87,20 @@ async fn a_reread_reads_everything_again_and_replaces_it() {
     assert_eq!(fake.count(), 7, "three again, and now the data sources");
     assert!(required(Freshness::Cached).await);
     assert_eq!(fake.count(), 7);
+}
+
+#[tokio::test]
+async fn a_reread_that_fails_does_not_fall_back_on_what_was_known() {
+    let (fake, down) = breakable().await;
+    let power_bi = Setup::default().power_bi(&fake);
+    facts(&power_bi, grant(report(R))).await.unwrap();
+    down.store(true, SeqCst);
+    let grants = [Grant::for_test(grant(report(R)))];
+    let result = power_bi
+        .look_up(&grants, None, Freshness::Reread, soon())
+        .await;
+    assert!(matches!(result, Err(Error::Rejected { .. })), "{result:?}");
+    facts(&power_bi, grant(report(R))).await.unwrap();
 }
 
 #[tokio::test]

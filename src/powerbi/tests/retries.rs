@@ -260,6 +260,45 @@ async fn nobody_asks_again_before_retry_after_has_passed() {
 }
 
 #[tokio::test]
+async fn one_waits_for_a_short_retry_after_and_others_are_refused_meanwhile() {
+    let fake = Fake::scripted(vec![throttled("1"), hour()]).await;
+    let power_bi = Setup::default().power_bi(&fake);
+    let plan = plan();
+    let first = power_bi.token(&plan, now(), soon());
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let other = EmbedPlan::for_test(PlanParts {
+            body: "{}".into(),
+            ..plan_parts()
+        });
+        power_bi.token(&other, now(), soon()).await
+    };
+    let (first, other) = tokio::join!(first, others);
+    first.unwrap();
+    assert!(matches!(other, Err(Error::Throttled { .. })), "{other:?}");
+    assert_eq!(fake.count(), 2);
+}
+
+#[tokio::test]
+async fn what_the_service_awaits_can_move_between_threads() {
+    fn sendable<T: Send>(future: T) -> T {
+        future
+    }
+    let fake = Fake::start(usual).await;
+    let power_bi = Setup::default().power_bi(&fake);
+    let (grants, plan) = ([Grant::for_test(grant(report(R)))], plan());
+    sendable(power_bi.look_up(&grants, None, Freshness::Cached, soon()))
+        .await
+        .unwrap();
+    sendable(power_bi.targets(&grants[0], soon()))
+        .await
+        .unwrap();
+    sendable(power_bi.token(&plan, now(), soon()))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn retry_after_may_be_a_date() {
     let date = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
     let (result, _) = mint(vec![throttled(&date)]).await;
