@@ -241,33 +241,5 @@ impl std::fmt::Debug for EmbedPlan {
     }
 }
 
-/// The lifetime to ask for: the smallest of all bounds, in whole minutes.
-fn minutes(grants: &[Grant], circumstances: &Circumstances<'_>) -> Result<u64, Refusal> {
-    let configured = grants
-        .iter()
-        .filter_map(Grant::lifetime)
-        .fold(circumstances.lifetime, Duration::min);
-    // Zero would mean "as long as the Entra token lives" to Power BI.
-    let configured = (configured.as_secs() / 60).max(1);
-    let Some(end) = circumstances.session_ends else {
-        return Ok(configured);
-    };
-    match u64::try_from((end - circumstances.now).whole_minutes()) {
-        Ok(0) | Err(_) => Err(Refusal::SessionEnds),
-        Ok(left) => Ok(configured.min(left)),
-    }
-}
-
-/// The identities of a request for the audit record.
-fn audited(request: &Request) -> Vec<Value> {
-    let (identities, sources) = match request {
-        Request::V1(request) => (&request.identities, None),
-        Request::V2(request) => (&request.identities, Some(&request.datasource_identities)),
-    };
-    let sources = sources.into_iter().flatten();
-    identities
-        .iter()
-        .map(request::EffectiveIdentity::audited)
-        .chain(sources.map(request::DatasourceIdentity::audited))
-        .collect()
-}
+#[cfg(test)]
+pub(crate) mod test_plan;

@@ -234,6 +234,117 @@ impl Policy {
     }
 }
 
+impl Grant {
+    /// Name of the item.
+    #[must_use]
+    pub fn item(&self) -> &Arc<str> {
+        &self.item
+    }
+    /// Kind of the item.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+    /// The rule that matched.
+    #[must_use]
+    pub fn rule(&self) -> &Arc<str> {
+        &self.rule
+    }
+    /// The right given: what was asked, never more than the rule's.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access
+    }
+    /// Whether "save a copy" was asked and granted.
+    #[must_use]
+    pub fn save_as(&self) -> bool {
+        self.save_as
+    }
+    /// What the item shows. With `report: "*"` the report is the request's `target`.
+    #[must_use]
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+    /// Id or name of the workspace.
+    #[must_use]
+    pub fn workspace(&self) -> &str {
+        &self.workspace
+    }
+    /// Id or name of the workspace of its dataset, when that is another.
+    #[must_use]
+    pub fn dataset_workspace(&self) -> Option<&str> {
+        self.dataset_workspace.as_deref()
+    }
+    /// Id or name of the workspace copies are saved into; `None`: the item's own.
+    #[must_use]
+    pub fn save_as_workspace(&self) -> Option<&str> {
+        self.save_as_workspace.as_deref()
+    }
+    /// Configured name of the principal that mints.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+    /// Id or display name of the service principal profile.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+    /// Generation of the workspace.
+    #[must_use]
+    pub fn workspace_version(&self) -> WorkspaceVersion {
+        self.workspace_version
+    }
+    /// What secures the item's own dataset.
+    #[must_use]
+    pub fn security(&self) -> Security {
+        self.security
+    }
+    /// XMLA right of the item's own dataset.
+    #[must_use]
+    pub fn xmla(&self) -> Xmla {
+        self.xmla
+    }
+    /// Further datasets.
+    #[must_use]
+    pub fn datasets(&self) -> &[DatasetSetting] {
+        &self.datasets
+    }
+    /// Dataset that the report is bound to when it is embedded; one of [`datasets`](Self::datasets).
+    #[must_use]
+    pub fn dataset_binding(&self) -> Option<&str> {
+        self.dataset_binding.as_deref()
+    }
+    /// Ids of paginated reports shown inside.
+    #[must_use]
+    pub fn paginated_visuals(&self) -> &[String] {
+        &self.paginated_visuals
+    }
+    /// The identity for datasets without one of their own; `None`: the rule says `none`.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+    /// The identity for `dataset`.
+    #[must_use]
+    pub fn identity_for(&self, dataset: &str) -> Option<&Identity> {
+        match self.dataset_identities.get(dataset) {
+            Some(own) => own.as_ref(),
+            None => self.identity.as_ref(),
+        }
+    }
+    /// Upper bound of the token's life that the rule sets.
+    #[must_use]
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.lifetime
+    }
+    /// `embed` settings passed into the configuration.
+    #[must_use]
+    pub fn embed(&self) -> &Map<String, Value> {
+        &self.embed
+    }
+}
+
 // === grants for the tests of later stages ===
 
 #[cfg(test)]

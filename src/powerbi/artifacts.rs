@@ -52,10 +52,10 @@ impl PowerBi {
         deadline: Instant,
     ) -> Result<Vec<Artifact>, Error> {
         let mut artifacts = Vec::with_capacity(grants.len());
-        let asked = Instant::now();
+        let since = Instant::now();
         for some in grants.chunks(AT_ONCE) {
             let some = some.iter().map(|grant| async move {
-                let asker = self.asker(grant, freshness, asked, deadline).await?;
+                let asker = self.asker(grant, freshness, since, deadline).await?;
                 self.artifact(&asker, grant, target).await
             });
             artifacts.extend(try_join_all(some).await?);
@@ -88,7 +88,7 @@ impl PowerBi {
         &self,
         grant: &Grant,
         freshness: Freshness,
-        asked: Instant,
+        since: Instant,
         deadline: Instant,
     ) -> Result<Asker, Error> {
         let mut asker = Asker {
@@ -96,7 +96,7 @@ impl PowerBi {
             profile: None,
             freshness,
             ages: self.facts.ages,
-            asked,
+            since,
             deadline,
         };
         if let Some(profile) = grant.profile() {
@@ -160,55 +160,24 @@ impl PowerBi {
             }
             Content::Dashboard { dashboard } => {
                 let id = naming(Naming::Dashboards, dashboard).await?;
-                let dashboard = self.facts.dashboard(asker, &workspace.id, &id).await?;
-                let tiles = self.facts.tiles(asker, &workspace.id, &id).await?;
-                Ok(Found {
-                    content: ContentFacts::Dashboard {
-                        id: dashboard.id.clone(),
-                        embed_url: dashboard.embed_url.clone(),
-                    },
-                    own: None,
-                    shown: self.shown(asker, workspace, &tiles).await?,
-                })
+                self.dashboard(asker, workspace, &id).await
             }
             Content::Tile { dashboard, tile } => {
-                let dashboard_id = naming(Naming::Dashboards, dashboard).await?;
-                let tiles = self
-                    .facts
-                    .tiles(asker, &workspace.id, &dashboard_id)
-                    .await?;
-                let fits = |one: &wire::Tile| {
-                    one.id.eq_ignore_ascii_case(tile) || one.title.as_ref() == Some(tile)
-                };
-                let what = || format!("tile `{tile}` of dashboard `{dashboard}`");
-                let tile = exactly_one(&tiles, fits, what)?;
-                Ok(Found {
-                    content: ContentFacts::Tile {
-                        id: tile.id.clone(),
-                        dashboard_id,
-                        embed_url: checked_url(
-                            &asker.client.embed_hosts,
-                            tile.embed_url.as_deref(),
-                        )?,
-                    },
-                    own: None,
-                    shown: self
-                        .shown(asker, workspace, std::slice::from_ref(tile))
-                        .await?,
-                })
+                let id = naming(Naming::Dashboards, dashboard).await?;
+                self.tile(asker, workspace, id, tile).await
             }
             Content::Qna { dataset } | Content::CreateReport { dataset, .. } => {
                 let home = match grant.dataset_workspace() {
-                    Some(other) => self.facts.workspace(asker, other).await?.id.clone(),
-                    None => workspace.id.clone(),
+                    Some(other) => &self.facts.workspace(asker, other).await?.id,
+                    None => &workspace.id,
                 };
-                let id = self
-                    .facts
-                    .id(asker, &home, Naming::Datasets, dataset)
-                    .await?;
                 Ok(Found {
                     content: ContentFacts::Dataset,
-                    own: Some(id),
+                    own: Some(
+                        self.facts
+                            .id(asker, home, Naming::Datasets, dataset)
+                            .await?,
+                    ),
                     shown: Vec::new(),
                 })
             }
@@ -244,6 +213,52 @@ impl PowerBi {
             own: report.dataset_id.clone().filter(|_| !report.paginated),
             content: ContentFacts::Report(report),
             shown: Vec::new(),
+        })
+    }
+
+    async fn dashboard(
+        &self,
+        asker: &Asker,
+        workspace: &Workspace,
+        id: &str,
+    ) -> Result<Found, Error> {
+        let dashboard = self.facts.dashboard(asker, &workspace.id, id).await?;
+        let tiles = self.facts.tiles(asker, &workspace.id, id).await?;
+        Ok(Found {
+            content: ContentFacts::Dashboard {
+                id: dashboard.id.clone(),
+                embed_url: dashboard.embed_url.clone(),
+            },
+            own: None,
+            shown: self.shown(asker, workspace, &tiles).await?,
+        })
+    }
+
+    async fn tile(
+        &self,
+        asker: &Asker,
+        workspace: &Workspace,
+        dashboard_id: String,
+        reference: &str,
+    ) -> Result<Found, Error> {
+        let tiles = self
+            .facts
+            .tiles(asker, &workspace.id, &dashboard_id)
+            .await?;
+        let fits = |one: &wire::Tile| {
+            one.id.eq_ignore_ascii_case(reference) || one.title.as_deref() == Some(reference)
+        };
+        let what = || format!("tile `{reference}` of dashboard {dashboard_id}");
+        let tile = exactly_one(&tiles, fits, what)?;
+        let shown = self.shown(asker, workspace, std::slice::from_ref(tile));
+        Ok(Found {
+            own: None,
+            shown: shown.await?,
+            content: ContentFacts::Tile {
+                embed_url: checked_url(&asker.client.embed_hosts, tile.embed_url.as_deref())?,
+                id: tile.id.clone(),
+                dashboard_id,
+            },
         })
     }
 

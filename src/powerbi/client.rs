@@ -24,8 +24,9 @@ use crate::outbound::{self, BodyError};
 /// Tries of one call (part of the HTTP contract).
 const MAX_TRIES: u32 = 3;
 
-/// Time of one try, so that one lost packet does not cost the whole request.
-const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time of one try: long enough for a mint on a cold capacity, short enough that a connection which died silently does
+/// not cost all of the default `request_timeout`.
+const TRY_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Wait before the second try, doubled for the third, and jittered.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -109,8 +110,17 @@ impl Client {
                     tokio::time::sleep(wait).await;
                     token = Some(bearer);
                 }
-                Next::NewToken => token = Some(self.bearer(deadline, Some(&bearer)).await?),
-                Next::GiveUp => return Err(failure.into_error(&self.principal)),
+                Next::NewToken => {
+                    tracing::warn!(
+                        principal = %self.principal,
+                        "Power BI calls the Entra token expired or invalid: a new one is asked for"
+                    );
+                    token = Some(self.bearer(deadline, Some(&bearer)).await?);
+                }
+                Next::GiveUp => {
+                    failure.log(&self.principal, request.kind);
+                    return Err(failure.into_error(&self.principal));
+                }
             }
         }
     }

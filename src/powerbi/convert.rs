@@ -84,7 +84,7 @@ pub(super) fn workspace(found: wire::Workspace) -> Result<Workspace, Error> {
 
 /// By its type, else, as Microsoft's samples do, by whether it has a dataset.
 pub(super) fn is_paginated(report: &wire::Report) -> Option<bool> {
-    match report.report_type.as_deref() {
+    match report.kind.as_deref() {
         Some("PaginatedReport") => Some(true),
         Some("PowerBIReport") => Some(false),
         Some(_) => None,

@@ -82,7 +82,7 @@ impl PowerBi {
             profile: None,
             freshness: Freshness::Reread,
             ages: self.facts.ages,
-            asked: Instant::now(),
+            since: Instant::now(),
             deadline: Instant::now() + TIME,
         };
         if let Some(profile) = profile {

@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::Value;
 
-use super::observer::CallOutcome;
+use super::observer::{CallKind, CallOutcome};
 use super::{Error, breaker::Verdict};
 
 /// Taken for a 429 that does not say how long to wait.
@@ -132,6 +132,37 @@ impl Failure {
             Self::Quota(_) => CallOutcome::Quota,
             Self::Rejected(_) => CallOutcome::Rejected,
             Self::Malformed(_) => CallOutcome::Malformed,
+        }
+    }
+
+    /// Tells operators why nothing more is tried.
+    pub(super) fn log(&self, principal: &str, kind: CallKind) {
+        let kind = kind.as_str();
+        match self {
+            Self::Server(refusal)
+            | Self::TokenRefused(refusal)
+            | Self::Quota(refusal)
+            | Self::Rejected(refusal) => tracing::warn!(
+                principal,
+                kind,
+                status = refusal.status.as_u16(),
+                code = %refusal.code,
+                upstream_request_id = refusal.request_id,
+                remedy = refusal.remedy,
+                "Power BI refuses a call"
+            ),
+            Self::Throttled(wait) => {
+                tracing::warn!(
+                    principal,
+                    kind,
+                    seconds = wait.as_secs(),
+                    "Power BI throttles"
+                );
+            }
+            Self::Transport(reason) | Self::Malformed(reason) => {
+                tracing::warn!(principal, kind, %reason, "a call to Power BI failed");
+            }
+            Self::Timeout => tracing::warn!(principal, kind, "Power BI did not answer in time"),
         }
     }
 

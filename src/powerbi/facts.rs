@@ -65,7 +65,7 @@ pub(super) struct Asker {
     pub(super) freshness: Freshness,
     pub(super) ages: Ages,
     /// When the question was put: a re-read must have begun later.
-    pub(super) asked: Instant,
+    pub(super) since: Instant,
     pub(super) deadline: Instant,
 }
 
@@ -86,7 +86,7 @@ impl Ages {
 
     fn judge<T>(&self, fact: &Fact<T>, asker: &Asker) -> Need {
         let age = fact.begun.elapsed();
-        if asker.freshness == Freshness::Reread && fact.begun < asker.asked {
+        if asker.freshness == Freshness::Reread && fact.begun < asker.since {
             Need::Replacement
         } else if age < self.ttl {
             Need::Nothing
@@ -131,7 +131,7 @@ impl<T: Send + Sync + 'static> Shelf<T> {
             Some(entry) => entry,
             None => self
                 .0
-                .get_with(key.clone(), || Arc::new(Entry::new(asker, read))),
+                .get_with(key.clone(), || Arc::new(Entry::new(asker, &key.2, read))),
         };
         entry.wait_until(asker.deadline);
         let fact = entry.cached.get(|fact| asker.ages.judge(fact, asker));
@@ -157,14 +157,14 @@ impl<T: Send + Sync + 'static> Shelf<T> {
 }
 
 impl<T: Send + Sync + 'static> Entry<T> {
-    fn new<F, Fut>(asker: &Asker, read: F) -> Self
+    fn new<F, Fut>(asker: &Asker, path: &str, read: F) -> Self
     where
         F: Fn(Reader) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(T, usize), Error>> + Send + 'static,
     {
         let patience = Arc::new(Mutex::new(asker.deadline));
         let (client, profile) = (Arc::clone(&asker.client), asker.profile.clone());
-        let until = Arc::clone(&patience);
+        let (until, path) = (Arc::clone(&patience), Arc::<str>::from(path));
         let cool_down = CoolDown {
             wanted: Duration::ZERO,
             failed: cool_down,
@@ -177,8 +177,14 @@ impl<T: Send + Sync + 'static> Entry<T> {
                 profile: profile.clone(),
                 deadline: until.max(begun + READ_TIME),
             });
+            let path = Arc::clone(&path);
             async move {
-                let (value, bytes) = reading.await?;
+                let (value, bytes) = reading.await.map_err(|error| match error {
+                    Error::InvalidResponse(problem) => {
+                        Error::InvalidResponse(format!("{path}: {problem}"))
+                    }
+                    other => other,
+                })?;
                 Ok(Fact {
                     value: Arc::new(value),
                     begun,

@@ -284,7 +284,8 @@ impl Facts {
         sources: Sources,
     ) -> Result<Arc<Dataset>, Error> {
         let always = sources == Sources::Always;
-        let path = format!("groups/{workspace}/datasets/{id}?{always}");
+        let more = if always { " and its data sources" } else { "" };
+        let path = format!("groups/{workspace}/datasets/{id}{more}");
         let (workspace, id) = (workspace.to_owned(), id.to_owned());
         let read = move |reader: Reader| {
             let (workspace, id) = (workspace.clone(), id.clone());

@@ -105,7 +105,7 @@ impl Order {
             token: token.into(),
             token_id,
             expiration,
-            minted_at,
+            at: minted_at,
             slack: Duration::from_secs(min_remaining.min(life / 2).as_secs()),
             upstream_request_id: None,
         })

@@ -62,7 +62,7 @@ struct Minted {
     token: SecretString,
     token_id: String,
     expiration: OffsetDateTime,
-    minted_at: OffsetDateTime,
+    at: OffsetDateTime,
     slack: Duration,
     sha256: String,
     upstream_request_id: Option<String>,
@@ -301,7 +301,7 @@ impl EmbedToken {
     /// When it was minted.
     #[must_use]
     pub fn minted_at(&self) -> OffsetDateTime {
-        self.0.minted_at
+        self.0.at
     }
     /// The end of its life in which it is no longer served from the cache: the smaller of `tokens.min_remaining` and
     /// half of its life, in whole seconds.

@@ -156,7 +156,7 @@ fn page_url(base: &Url, collection: &Collection<'_>, skip: usize) -> Url {
     url
 }
 
-/// Spaces as `%20`: not every OData reader takes `+` for one.
+/// Spaces as `%20`: not every `OData` reader takes `+` for one.
 fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes())
         .collect::<String>()

@@ -1,6 +1,6 @@
 //! Serde mirror of the replies of Power BI's REST API, and nothing else.
 //!
-//! Shapes from the official OpenAPI file (`microsoft/PowerBI-CSharp`, `sdk/swaggers/swagger.json`). Unknown members are
+//! Shapes from the official API description (`microsoft/PowerBI-CSharp`, `sdk/swaggers/swagger.json`). Unknown members are
 //! ignored. The schema spells some members with a capital where live replies use lower camel case; both are read.
 //! What must not be guessed is an `Option` here, so that whoever uses it has to say what its absence means.
 
@@ -39,7 +39,8 @@ pub(super) struct Profile {
 pub(super) struct Report {
     pub(super) id: String,
     pub(super) name: Option<String>,
-    pub(super) report_type: Option<String>,
+    #[serde(rename = "reportType")]
+    pub(super) kind: Option<String>,
     pub(super) dataset_id: Option<String>,
     pub(super) embed_url: Option<String>,
 }
