@@ -111,7 +111,7 @@ struct Bearer {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Save {
+struct Saving {
     token: String,
     /// The report, or the dataset of a new one.
     id: String,
@@ -158,7 +158,7 @@ async fn rows_by_header(
 
 async fn save(
     State(shared): State<Arc<Shared>>,
-    Json(save): Json<Save>,
+    Json(save): Json<Saving>,
 ) -> Result<Json<Value>, RenderError> {
     let token = remembered(&shared, &save.token)?;
     if token.is_expired() {
@@ -173,7 +173,7 @@ async fn save(
 }
 
 /// The report as it is after saving: itself, a copy in the first target workspace, or a new one there.
-fn saved(world: &World, token: &EmbedToken, save: &Save) -> Result<Report, RenderError> {
+fn saved(world: &World, token: &EmbedToken, save: &Saving) -> Result<Report, RenderError> {
     let id = save.id.to_ascii_lowercase();
     let new_id = || uuid::Uuid::new_v4().to_string();
     let target = token.grant.targets.first().cloned();
@@ -370,7 +370,7 @@ fn merged<T: Serialize + DeserializeOwned>(thing: &T, change: &Value) -> Result<
     serde_json::from_value(value).map_err(bad_request)
 }
 
-fn bad_request(problem: impl ToString) -> Problem {
+fn bad_request(problem: impl std::fmt::Display) -> Problem {
     Problem(StatusCode::BAD_REQUEST, problem.to_string())
 }
 

@@ -143,7 +143,7 @@ impl EmbedToken {
                 .iter()
                 .any(|id| id.eq_ignore_ascii_case(&dataset.id))
         });
-        let inside = identity.and_then(|identity| identity.identity_blob.as_ref());
+        let inside = identity.and_then(|identity| identity.blob.as_ref());
         let beside = datasource_identities.iter().find(|identity| {
             dataset
                 .datasources
@@ -153,7 +153,7 @@ impl EmbedToken {
         Who {
             identity,
             blob: beside
-                .map(|identity| identity.identity_blob.as_str())
+                .map(|identity| identity.blob.as_str())
                 .or(inside.map(|blob| blob.value.as_str())),
         }
     }

@@ -119,7 +119,8 @@ fn sign_in(shared: &Shared, tenant: &str, form: &Form) -> Result<(Caller, String
         .tenants
         .iter()
         .any(|known| known.eq_ignore_ascii_case(tenant));
-    if !known && !(by_password && tenant == "organizations") {
+    let usable = known || (by_password && tenant == "organizations");
+    if !usable {
         return refuse(
             90_002,
             "invalid_request",

@@ -81,7 +81,7 @@ fn check_fields(
         "requires a username in provided effective identity"
     } else if identity.custom_data.is_some() && !custom_data_allowed {
         "doesn't support custom data in provided effective identity"
-    } else if identity.identity_blob.is_some() && !dataset.is_sso() {
+    } else if identity.blob.is_some() && !dataset.is_sso() {
         "doesn't support an identity blob in provided effective identity"
     } else if dataset.is_sso() && blob.is_none() {
         "requires an identity blob of the end user"
@@ -270,7 +270,7 @@ impl Filter {
                 .and_then(|index| row.get(index))
                 .is_some_and(|cell| match cell {
                     Value::String(text) => text.eq_ignore_ascii_case(value),
-                    other => other.to_string() == *value,
+                    other => format!("{other}") == *value,
                 }),
         }
     }

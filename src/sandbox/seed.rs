@@ -217,8 +217,8 @@ pub(super) struct Report {
     /// The workspace it lives in; filled at load.
     #[serde(default)]
     pub(super) workspace: String,
-    #[serde(default)]
-    pub(super) report_type: ReportType,
+    #[serde(default, rename = "reportType")]
+    pub(super) kind: ReportType,
     /// The model of an interactive report; a paginated one has none in the API.
     pub(super) dataset_id: Option<String>,
     #[serde(default)]
@@ -289,87 +289,11 @@ impl Dataset {
     pub(super) fn is_sso(&self) -> bool {
         matches!(self.security, Security::Sso | Security::SsoCloudRls)
     }
-
-    /// The dataset as `GET …/datasets` shows it.
-    pub(super) fn to_json(&self) -> Value {
-        let (id, workspace) = (&self.id, &self.workspace);
-        json!({
-            "id": id,
-            "name": self.name,
-            "webUrl": format!("https://app.powerbi.com/groups/{workspace}/datasets/{id}"),
-            "addRowsAPIEnabled": false,
-            "configuredBy": "modeller@isv.example",
-            "isRefreshable": true,
-            "isEffectiveIdentityRequired": self.identity_required(),
-            "isEffectiveIdentityRolesRequired": self.roles_required(),
-            "isOnPremGatewayRequired": self.security == Security::AsOnPremises,
-            "targetStorageMode": "Abf",
-            "createReportEmbedURL": embed_url("reportEmbed", &[("datasetId", id), ("groupId", workspace)]),
-            "qnaEmbedURL": embed_url("qnaEmbed", &[("datasetId", id), ("groupId", workspace)]),
-            "upstreamDatasets": [],
-            "users": [],
-        })
-    }
 }
 
 impl Report {
     pub(super) fn is_paginated(&self) -> bool {
-        self.report_type == ReportType::PaginatedReport
-    }
-
-    /// The report as `GET …/reports` shows it; a paginated one has no `datasetId`.
-    pub(super) fn to_json(&self) -> Value {
-        let page = if self.is_paginated() {
-            "rdlEmbed"
-        } else {
-            "reportEmbed"
-        };
-        let (id, workspace) = (&self.id, &self.workspace);
-        let mut report = json!({
-            "id": id,
-            "name": self.name,
-            "reportType": self.report_type,
-            "webUrl": format!("https://app.powerbi.com/groups/{workspace}/reports/{id}"),
-            "embedUrl": embed_url(page, &[("reportId", id), ("groupId", workspace)]),
-            "isOwnedByMe": true,
-            "users": [],
-            "subscriptions": [],
-        });
-        if let Some(dataset) = &self.dataset_id {
-            report["datasetId"] = json!(dataset);
-        }
-        report
-    }
-}
-
-impl Dashboard {
-    pub(super) fn to_json(&self) -> Value {
-        let pairs = [("dashboardId", &*self.id), ("groupId", &*self.workspace)];
-        json!({
-            "id": self.id,
-            "displayName": self.display_name,
-            "isReadOnly": false,
-            "embedUrl": embed_url("dashboardEmbed", &pairs),
-            "webUrl": format!("https://app.powerbi.com/groups/{}/dashboards/{}", self.workspace, self.id),
-        })
-    }
-
-    pub(super) fn tile_json(&self, tile: &Tile) -> Value {
-        let pairs = [
-            ("dashboardId", &*self.id),
-            ("tileId", &*tile.id),
-            ("groupId", &*self.workspace),
-        ];
-        json!({
-            "id": tile.id,
-            "title": tile.title,
-            "rowSpan": 2,
-            "colSpan": 2,
-            "embedUrl": embed_url("embed", &pairs),
-            "embedData": "",
-            "reportId": tile.report_id,
-            "datasetId": tile.dataset_id,
-        })
+        self.kind == ReportType::PaginatedReport
     }
 }
 
@@ -389,15 +313,4 @@ impl Table {
     pub(super) fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column == name)
     }
-}
-
-/// An embed URL on Microsoft's host, with the opaque `config` that real ones carry.
-fn embed_url(page: &str, pairs: &[(&str, &str)]) -> String {
-    use base64::Engine as _;
-    const CLUSTER: &str = r#"{"clusterUrl":"https://wabi-sandbox-redirect.analysis.windows.net","embedFeatures":{"usageMetricsVNext":true}}"#;
-    let config = base64::engine::general_purpose::STANDARD.encode(CLUSTER);
-    url::form_urlencoded::Serializer::new(format!("https://app.powerbi.com/{page}?"))
-        .extend_pairs(pairs)
-        .append_pair("config", &config)
-        .finish()
 }

@@ -1,4 +1,4 @@
-//! Bodies of the six GenerateToken calls, from Microsoft's OpenAPI file; unknown members are refused.
+//! Bodies of the six GenerateToken calls, from Microsoft's API description; unknown members are refused.
 //!
 //! Written from the documents and on purpose not shared with the broker's client: a field that both misspelt would
 //! pass every test.
@@ -63,7 +63,8 @@ pub(super) struct Identity {
     pub(super) datasets: Option<Vec<String>>,
     pub(super) reports: Option<Vec<String>>,
     pub(super) custom_data: Option<String>,
-    pub(super) identity_blob: Option<IdentityBlob>,
+    #[serde(rename = "identityBlob")]
+    pub(super) blob: Option<IdentityBlob>,
     #[serde(rename = "auditableContext")]
     pub(super) _auditable_context: Option<String>,
 }
@@ -78,7 +79,8 @@ pub(super) struct IdentityBlob {
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct DatasourceIdentity {
-    pub(super) identity_blob: String,
+    #[serde(rename = "identityBlob")]
+    pub(super) blob: String,
     pub(super) datasources: Vec<DatasourceSelector>,
 }
 

@@ -1,13 +1,15 @@
 //! The simulated Power BI REST API: sign-in, the table of calls, and strictness about everything else.
 //!
-//! As strict as Microsoft's OpenAPI file: a call, a query parameter or a body member that it does not have is refused
+//! As strict as Microsoft's API description: a call, a query parameter or a body member that it does not have is refused
 //! and recorded as a complaint, so that a test can assert that there was none. Written from the documents alone; it
 //! shares no type with the broker's client.
 
+mod entities;
 mod mint;
 mod paging;
 mod read;
 mod refusal;
+mod rules;
 
 use std::sync::Arc;
 

@@ -6,12 +6,11 @@ use serde_json::{Value, json};
 use super::refusal::Refusal;
 use super::{Call, with_context};
 
-/// A `$filter`: one comparison of one member with a text.
+/// A `$filter`: a member equals a text. Nothing else is simulated.
 #[derive(Debug, PartialEq)]
 struct Filter {
     member: String,
     value: String,
-    contains: bool,
 }
 
 /// The page of `all` that the call asks for; never longer than `page_size`.
@@ -54,7 +53,9 @@ pub(super) fn page(
 /// A whole collection, of a call without paging.
 pub(super) fn whole(call: &Call, what: &str, value: Vec<Value>) -> Result<Value, Refusal> {
     call.no_parameters()?;
-    Ok(with_context(what, json!({ "value": value })))
+    let mut body = json!({});
+    body["value"] = Value::Array(value);
+    Ok(with_context(what, body))
 }
 
 fn number(text: Option<&str>, default: usize) -> Result<usize, Refusal> {
@@ -64,7 +65,7 @@ fn number(text: Option<&str>, default: usize) -> Result<usize, Refusal> {
     })
 }
 
-/// `name eq 'It''s'` or `contains(name,'It''s')`.
+/// `name eq 'It''s'`.
 fn parse(text: &str, filterable: &[&str]) -> Result<Filter, Refusal> {
     let bad = || {
         Refusal::unknown(
@@ -72,43 +73,28 @@ fn parse(text: &str, filterable: &[&str]) -> Result<Filter, Refusal> {
             format!("Invalid filter clause: {text}"),
         )
     };
-    let (member, literal, contains) = match text.strip_prefix("contains(") {
-        Some(rest) => {
-            let (member, literal) = rest
-                .strip_suffix(')')
-                .and_then(|rest| rest.split_once(','))
-                .ok_or_else(bad)?;
-            (member.trim(), literal.trim(), true)
-        }
-        None => {
-            let (member, literal) = text.split_once(" eq ").ok_or_else(bad)?;
-            (member.trim(), literal.trim(), false)
-        }
-    };
+    let (member, literal) = text.split_once(" eq ").ok_or_else(bad)?;
     let quoted = literal
+        .trim()
         .strip_prefix('\'')
         .and_then(|rest| rest.strip_suffix('\''))
         .ok_or_else(bad)?;
     // A quote inside is doubled; a single one would end the literal.
+    let member = member.trim();
     if !filterable.contains(&member) || quoted.replace("''", "").contains('\'') {
         return Err(bad());
     }
     Ok(Filter {
         member: member.to_owned(),
         value: quoted.replace("''", "'"),
-        contains,
     })
 }
 
 impl Filter {
     fn passes(&self, entry: &Value) -> bool {
-        entry[&self.member].as_str().is_some_and(|text| {
-            if self.contains {
-                text.contains(&self.value)
-            } else {
-                text == self.value
-            }
-        })
+        entry[&self.member]
+            .as_str()
+            .is_some_and(|text| text == self.value)
     }
 }
 
@@ -123,8 +109,7 @@ mod tests {
             filter,
             Filter {
                 member: "name".into(),
-                value: "O'Brien".into(),
-                contains: false
+                value: "O'Brien".into()
             }
         );
     }

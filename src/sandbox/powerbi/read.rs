@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::entities::{group_json, profile_json, user_json};
 use super::paging::{page, whole};
 use super::refusal::Refusal;
 use super::{Call, with_context};
-use crate::sandbox::seed::{Dashboard, Dataset, Member, Profile, Report, Tile, Workspace};
+use crate::sandbox::seed::{Dashboard, Dataset, Profile, Report, Tile};
 use crate::sandbox::world::World;
 
 pub(super) fn groups(world: &World, call: &Call) -> Result<Value, Refusal> {
@@ -252,44 +253,4 @@ fn own_profiles<'a>(
         .profiles
         .iter()
         .filter(|profile| profile.owner == call.caller.who))
-}
-
-fn group_json(workspace: &Workspace) -> Value {
-    let mut group = json!({
-        "id": workspace.id,
-        "name": workspace.name,
-        "type": workspace.kind,
-        "isReadOnly": false,
-        "isOnDedicatedCapacity": workspace.capacity.is_some(),
-    });
-    if let Some(capacity) = &workspace.capacity {
-        group["capacityId"] = json!(capacity);
-        group["defaultDatasetStorageFormat"] = json!("Small");
-    }
-    group
-}
-
-fn user_json(world: &World, member: &Member) -> Value {
-    let is_user = member.who.contains('@');
-    let mut user = json!({
-        "displayName": member.who,
-        "identifier": member.who,
-        "groupUserAccessRight": member.right,
-        "principalType": if is_user { "User" } else { "App" },
-    });
-    if is_user {
-        user["emailAddress"] = json!(member.who);
-    }
-    let profile = member
-        .profile
-        .as_ref()
-        .and_then(|id| world.profiles.iter().find(|profile| profile.id == *id));
-    if let Some(profile) = profile {
-        user["profile"] = profile_json(profile);
-    }
-    user
-}
-
-fn profile_json(profile: &Profile) -> Value {
-    json!({"id": profile.id, "displayName": profile.display_name})
 }
