@@ -123,11 +123,10 @@ function fail({ code, message, status }) {
 }
 
 async function save({ saveAs = state.kind === "create", name }) {
-  const { config, kind } = state;
+  const { config } = state;
   const answer = await service("save", {
     token: config.accessToken,
-    id: config.id ?? null,
-    ...(kind === "create" && { datasetId: config.datasetId }),
+    id: config.id ?? config.datasetId,
     saveAs,
     name: name ?? state.shown?.title,
   });
@@ -226,6 +225,7 @@ function drawVisual(table, index) {
   const groups = table.columns.filter((column) => !isNumeric(table, column));
   const choice = state.groupBy[index];
   const group = groups.includes(choice) ? choice : pick(table, GROUPS, (t, column) => groups.includes(column) && values(t, column).size > 1) ?? groups[0];
+  const second = state.kind === "report" ? groups.filter((column) => column !== group && ["Product", "Month"].includes(column)).slice(0, 1) : [];
   const regroup = ({ target }) => {
     state.groupBy[index] = target.value;
     state.drawn = "";
@@ -235,7 +235,9 @@ function drawVisual(table, index) {
   const options = groups.map((column) => node("option", { value: column, selected: column === group }, column));
   return node("section", {},
     node("h2", {}, `${measure} by `, node("select", { "aria-label": `Group ${table.name} by`, onchange: regroup }, ...options)),
-    drawBars(totals(table, group, measure), `${measure} by ${group}`),
+    node("div", { class: "charts" },
+      drawBars(totals(table, group, measure), `${measure} by ${group}`),
+      ...second.flatMap((other) => [node("h3", {}, `by ${other}`), drawBars(totals(table, other, measure), `${measure} by ${other}`)])),
     ["tile", "visual"].includes(state.kind) ? null : drawTable(table));
 }
 
