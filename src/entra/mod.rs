@@ -5,8 +5,8 @@
 //! minute; Entra is never asked in a loop, and one fetch serves any number of waiters ([`crate::cached`]). A token that
 //! Power BI refused is never served again.
 //!
-//! [`source`] tries a principal's credentials in order, [`credential`] gets a token by one of them, [`transport`] carries
-//! the request, [`failure`] and [`codes`] read the answer. Secrets, forms, assertions and tokens are in no log and no
+//! `source` tries a principal's credentials in order, `credential` gets a token by one of them, `transport` carries
+//! the request, `failure` and `codes` read the answer. Secrets, forms, assertions and tokens are in no log and no
 //! error; a fetched token is opaque and never decoded.
 
 mod assertion;

@@ -136,9 +136,12 @@ async fn the_old_token_is_served_while_entra_is_down() {
         assert_eq!(text(&tokens).await, "old");
     }
     assert_eq!(entra.count(), 2, "a failure has a cool-down");
+    let error = tokens.status()["default"].last_error.clone().unwrap();
+    assert!(error.contains("HTTP 503"), "{error}");
     entra.recover();
     skip(6).await;
     assert_eq!(text(&tokens).await, "token-3");
+    assert_eq!(tokens.status()["default"].last_error, None);
 }
 
 #[tokio::test]
@@ -295,6 +298,23 @@ async fn a_credential_left_out_is_tried_again_after_five_minutes() {
     skip(301).await;
     tokens.instead_of("default", &token).await.unwrap();
     assert_eq!(entra.last().form["client_secret"], "first");
+}
+
+#[tokio::test]
+async fn a_credential_that_works_again_counts_again() {
+    let entra = Entra::start().await;
+    let secrets = [SecretFile::new("first"), SecretFile::new("second")];
+    let tokens = store(&entra, secrets.iter().map(client_secret).collect(), 1800);
+    entra.next(Answer::refusal("invalid_client", 7_000_215));
+    entra.next(Answer::refusal("invalid_client", 7_000_222));
+    let error = text(&tokens).await;
+    assert!(error.contains("AADSTS7000222"), "the last one: {error}");
+    skip(31).await;
+    let token = tokens.with_life("default").await.unwrap();
+    assert_eq!(entra.last().form["client_secret"], "first");
+    entra.always(Answer::new(503, "down"));
+    tokens.instead_of("default", &token).await.unwrap_err();
+    assert_eq!(entra.count(), 4, "the second one is still left out");
 }
 
 #[tokio::test]

@@ -213,25 +213,6 @@ impl EmbedPlan {
     }
 }
 
-#[cfg(test)]
-impl EmbedPlan {
-    /// A plan by hand, for tests of the stages that take one.
-    pub(crate) fn for_test(minter: Minter, path: &str, body: bytes::Bytes) -> Self {
-        Self {
-            key: PlanKey::of(&minter, None, path, &body),
-            minter,
-            profile_id: None,
-            path: path.into(),
-            body,
-            lifetime: Duration::from_secs(600),
-            cache_until: CacheUntil::Expiration,
-            items: Vec::new(),
-            identities: Vec::new(),
-            unfiltered_by_master_user: false,
-        }
-    }
-}
-
 impl std::fmt::Debug for EmbedPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EmbedPlan")
@@ -239,6 +220,37 @@ impl std::fmt::Debug for EmbedPlan {
             .field("minter", &self.minter)
             .finish_non_exhaustive()
     }
+}
+
+/// The lifetime to ask for: the smallest of all bounds, in whole minutes.
+fn minutes(grants: &[Grant], circumstances: &Circumstances<'_>) -> Result<u64, Refusal> {
+    let configured = grants
+        .iter()
+        .filter_map(Grant::lifetime)
+        .fold(circumstances.lifetime, Duration::min);
+    // Zero would mean "as long as the Entra token lives" to Power BI.
+    let configured = (configured.as_secs() / 60).max(1);
+    let Some(end) = circumstances.session_ends else {
+        return Ok(configured);
+    };
+    match u64::try_from((end - circumstances.now).whole_minutes()) {
+        Ok(0) | Err(_) => Err(Refusal::SessionEnds),
+        Ok(left) => Ok(configured.min(left)),
+    }
+}
+
+/// The identities of a request for the audit record.
+fn audited(request: &Request) -> Vec<Value> {
+    let (identities, sources) = match request {
+        Request::V1(request) => (&request.identities, None),
+        Request::V2(request) => (&request.identities, Some(&request.datasource_identities)),
+    };
+    let sources = sources.into_iter().flatten();
+    identities
+        .iter()
+        .map(request::EffectiveIdentity::audited)
+        .chain(sources.map(request::DatasourceIdentity::audited))
+        .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::{CacheUntil, EmbedPlan, Minter, PlanKey};
 
@@ -20,16 +19,13 @@ pub(crate) struct PlanParts {
 
 impl EmbedPlan {
     pub(crate) fn for_test(parts: PlanParts) -> Self {
-        let shape = format!(
-            "{:?} {:?} {} {}",
-            parts.minter, parts.profile_id, parts.path, parts.body
-        );
+        let body = Bytes::from(parts.body);
         Self {
+            key: PlanKey::of(&parts.minter, parts.profile_id.as_deref(), &parts.path, &body),
             minter: parts.minter,
             profile_id: parts.profile_id,
             path: parts.path,
-            body: Bytes::from(parts.body),
-            key: PlanKey(Sha256::digest(shape).into()),
+            body,
             lifetime: parts.lifetime,
             cache_until: parts.cache_until,
             items: Vec::new(),

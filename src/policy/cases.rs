@@ -71,12 +71,12 @@ fn assume_rows(
     compiler: &mut Compiler<'_>,
 ) -> Option<()> {
     for (table, row) in rows.0 {
-        if let Some(index) = compiler.table(&table.0) {
-            session.assume_row(index, row);
+        if let Some(index) = compiler.table(&table) {
+            session.assume_row(index, row.value);
         } else {
-            let problem = format!("there is no table `{}`", table.0);
+            let problem = format!("there is no table `{table}`");
             let path = format!("{path}.tables");
-            compiler.mistake(table.place, &path, problem, "name a table of the policy");
+            compiler.mistake(row.place, &path, problem, "name a table of the policy");
             return None;
         }
     }

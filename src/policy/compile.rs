@@ -22,6 +22,9 @@ use crate::expr::Expr;
 /// Variables that every expression may name, beside the tables.
 const VARIABLES: [&str; 3] = ["claims", "issuer", "item"];
 
+/// Variables that the key of a table may name: what the caller brings, and nothing looked up.
+const KEY_VARIABLES: [&str; 2] = ["claims", "issuer"];
+
 /// Words of CEL (language definition, "Syntax") and names of its types: no table may be called so.
 const RESERVED: &[&str] = &[
     "as",
@@ -87,7 +90,7 @@ pub(super) fn compile(
     let mut compiler = Compiler {
         label,
         surroundings,
-        tables: tables.0.iter().map(|(name, _)| name.0.clone()).collect(),
+        tables: tables.0.iter().map(|(name, _)| name.clone()).collect(),
         blob_headers: BTreeSet::new(),
         mistakes: Vec::new(),
     };
@@ -148,7 +151,7 @@ impl Compiler<'_> {
     fn term(&mut self, scalar: &At<Scalar>, path: &str) -> Term {
         match &scalar.value {
             Scalar::Literal(text) => self.literal_term(text, scalar.place, path),
-            Scalar::Cel(source) => self.expr(source, path, &[]),
+            Scalar::Cel(source) => self.expr(source, path),
         }
     }
 
@@ -193,23 +196,20 @@ impl Compiler<'_> {
         !forgotten
     }
 
-    /// Compiles an expression over all variables but those in `without`.
-    fn expr(&mut self, source: &At<Text>, path: &str, without: &[&str]) -> Term {
-        let names: Vec<&str> = VARIABLES
-            .into_iter()
-            .chain(self.tables.iter().map(String::as_str))
-            .filter(|name| !without.contains(name))
-            .collect();
-        match Expr::compile(&source.0, &names) {
+    /// Compiles an expression over all variables and tables.
+    fn expr(&mut self, source: &At<Text>, path: &str) -> Term {
+        let tables = self.tables.clone();
+        let tables = tables.iter().map(String::as_str);
+        let names: Vec<&str> = VARIABLES.into_iter().chain(tables).collect();
+        self.expr_over(&names, source, path)
+    }
+
+    fn expr_over(&mut self, names: &[&str], source: &At<Text>, path: &str) -> Term {
+        match Expr::compile(&source.0, names) {
             Ok(expr) => Term::Expr(Box::new(expr)),
             Err(error) => {
-                let known = names.join("`, `");
-                self.mistake(
-                    source.place,
-                    path,
-                    error.message,
-                    format!("write a CEL expression over `{known}`"),
-                );
+                let remedy = format!("write a CEL expression over `{}`", names.join("`, `"));
+                self.mistake(source.place, path, error.message, remedy);
                 Term::Broken
             }
         }
@@ -232,12 +232,12 @@ impl Compiler<'_> {
             .0
             .into_iter()
             .map(|(name, table)| {
-                let path = format!("tables.{}", name.0);
-                self.table_name(&name, &path);
+                let path = format!("tables.{name}");
+                self.table_name(&name, table.place, &path);
                 let key = self.key(&table, &path);
-                let rows = self.table_rows(table, name.place, &path, folder, files);
+                let rows = self.table_rows(table, &path, folder, files);
                 Table {
-                    name: name.value.0.into_boxed_str(),
+                    name: name.into_boxed_str(),
                     key,
                     rows,
                 }
@@ -245,8 +245,7 @@ impl Compiler<'_> {
             .collect()
     }
 
-    fn table_name(&mut self, name: &At<Text>, path: &str) {
-        let text = name.0.as_str();
+    fn table_name(&mut self, text: &str, place: Place, path: &str) {
         let mut characters = text.chars();
         let identifier = characters
             .next()
@@ -254,14 +253,14 @@ impl Compiler<'_> {
             && characters.all(|next| next.is_ascii_alphanumeric() || next == '_');
         if !identifier || RESERVED.contains(&text) {
             self.mistake(
-                name.place,
+                place,
                 path,
                 format!("`{text}` cannot be the name of a variable"),
                 "name the table with letters, digits and `_`, and with no word of CEL",
             );
         } else if VARIABLES.contains(&text) {
             self.mistake(
-                name.place,
+                place,
                 path,
                 format!("the table would hide the variable `{text}`"),
                 "give the table another name",
@@ -272,9 +271,7 @@ impl Compiler<'_> {
     /// The key of a table; with several issuers it must tell them apart.
     fn key(&mut self, table: &TableFile, path: &str) -> Term {
         let path = format!("{path}.key");
-        let others: Vec<String> = self.tables.clone();
-        let without: Vec<&str> = others.iter().map(String::as_str).chain(["item"]).collect();
-        let key = self.expr(&table.key, &path, &without);
+        let key = self.expr_over(&KEY_VARIABLES, &table.key, &path);
         let several = self.surroundings.issuers.len() > 1;
         if several && !table.any_issuer && matches!(key, Term::Expr(_)) && !key.uses("issuer") {
             self.mistake(
@@ -292,13 +289,13 @@ impl Compiler<'_> {
 
     fn table_rows(
         &mut self,
-        table: TableFile,
-        place: Place,
+        table: At<TableFile>,
         path: &str,
         folder: Option<&Path>,
         files: &mut Vec<PathBuf>,
     ) -> Rows {
-        match (table.rows, table.rows_file) {
+        let place = table.place;
+        match (table.value.rows, table.value.rows_file) {
             (Some(rows), None) => rows,
             (None, Some(file)) => {
                 let Some(folder) = folder else {

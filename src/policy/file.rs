@@ -26,7 +26,7 @@ pub(super) struct PolicyFile {
     #[serde(default)]
     pub(super) tables: Ordered<TableFile>,
     /// The catalogue: what can be embedded, by name. `/items` lists it in this order.
-    pub(super) items: Ordered<At<ItemFile>>,
+    pub(super) items: Ordered<ItemFile>,
     /// Who may embed what, and as whom. For each item the first rule that matches decides; no match: denied.
     pub(super) rules: Vec<At<RuleFile>>,
     /// The policy's own tests, run at every load.
@@ -163,7 +163,7 @@ pub(super) struct RuleFile {
     pub(super) identity: Option<At<WordOr<NoIdentity, IdentityFile>>>,
     /// Identities of single datasets (by id) that need another one, or `none`.
     #[serde(default)]
-    pub(super) dataset_identities: Ordered<At<WordOr<NoIdentity, IdentityFile>>>,
+    pub(super) dataset_identities: Ordered<WordOr<NoIdentity, IdentityFile>>,
     /// Upper bound of the embed token's life, such as `15m`.
     #[serde(default)]
     pub(super) lifetime: Option<At<Text>>,
@@ -216,7 +216,7 @@ pub(super) struct DatasourceFile {
     /// `datasourceType`, such as `Sql`.
     pub(super) datasource_type: At<Text>,
     /// `connectionDetails` exactly as Power BI's *Get Datasources* returns them: `server`, `database`, …
-    pub(super) connection: Ordered<At<Text>>,
+    pub(super) connection: Ordered<Text>,
     /// The token.
     pub(super) blob: BlobFile,
 }
@@ -338,7 +338,10 @@ pub(super) fn shape_mistake(error: &serde_saphyr::Error, label: &str, path: &str
         || label.to_owned(),
         |location| format!("{label}:{}:{}", location.line(), location.column()),
     );
-    let problem = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    let mut problem = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    if let Some(end) = problem.rfind(" at line ") {
+        problem.truncate(end); // the place says it already
+    }
     let remedy = if problem.contains("put quotes around it") {
         "YAML turns unquoted numbers and truth values into something else; quote every identifier that looks like one"
     } else {

@@ -100,7 +100,12 @@ impl Grant {
             dataset_binding: parts.dataset_binding,
             paginated_visuals: parts.paginated_visuals.into(),
             identity: parts.identity,
-            dataset_identities: parts.dataset_identities,
+            // As the loader keeps them.
+            dataset_identities: parts
+                .dataset_identities
+                .into_iter()
+                .map(|(id, identity)| (id.to_ascii_lowercase(), identity))
+                .collect(),
             lifetime: parts.lifetime,
             embed: Arc::new(parts.embed),
         }

@@ -349,7 +349,8 @@ async fn age_token(
 ) -> Result<StatusCode, Problem> {
     let mut tokens = locked(&shared.embed_tokens);
     let token = tokens.get_mut(&age.token).ok_or_else(unknown_id)?;
-    token.expires = OffsetDateTime::now_utc() + Duration::seconds(age.seconds_left);
+    token.expires =
+        OffsetDateTime::now_utc() + Duration::seconds(age.seconds_left.clamp(-86_400, 86_400));
     Ok(StatusCode::NO_CONTENT)
 }
 

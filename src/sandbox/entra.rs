@@ -28,6 +28,9 @@ const SCOPE_END: &str = "/powerbi/api/.default";
 /// Lifetime of a token unless a test says otherwise, in seconds.
 const EXPIRES_IN: i64 = 3599;
 
+/// Longest lifetime that a test may set, in seconds: a year.
+const MAX_LIFE: i64 = 31_536_000;
+
 /// The endpoint's registrations as they are now.
 pub(super) struct Settings {
     entra: Entra,
@@ -67,7 +70,8 @@ impl Settings {
     /// # Errors
     /// When there is no such app.
     pub(super) fn change(&mut self, change: Change) -> Result<(), String> {
-        self.expires_in = change.expires_in.unwrap_or(self.expires_in);
+        let expires_in = change.expires_in.unwrap_or(self.expires_in);
+        self.expires_in = expires_in.clamp(-MAX_LIFE, MAX_LIFE);
         let app = match &change.client_id {
             None => self.entra.apps.first_mut(),
             Some(id) => self.entra.apps.iter_mut().find(|app| app.client_id == *id),
@@ -129,28 +133,7 @@ fn sign_in(shared: &Shared, tenant: &str, form: &Form) -> Result<(Caller, String
             ),
         );
     }
-    let client_id = field(form, "client_id");
-    let Some(app) = settings
-        .entra
-        .apps
-        .iter()
-        .find(|app| app.client_id.eq_ignore_ascii_case(client_id))
-    else {
-        return refuse(
-            700_016,
-            "unauthorized_client",
-            &format!(
-                "Application with identifier '{client_id}' was not found in the directory 'Sandbox'."
-            ),
-        );
-    };
-    if app.disabled {
-        return refuse(
-            7_000_112,
-            "unauthorized_client",
-            &format!("Application '{client_id}' is disabled."),
-        );
-    }
+    let app = app_of(&settings.entra, form)?;
     match grant_type {
         "client_credentials" => {
             check_scope(field(form, "scope"), |scope| scope.ends_with(SCOPE_END))?;
@@ -173,6 +156,31 @@ fn sign_in(shared: &Shared, tenant: &str, form: &Form) -> Result<(Caller, String
             &format!("The app requested an unsupported grant type '{other}'."),
         ),
     }
+}
+
+fn app_of<'a>(entra: &'a Entra, form: &Form) -> Result<&'a App, Refusal> {
+    let client_id = field(form, "client_id");
+    let Some(app) = entra
+        .apps
+        .iter()
+        .find(|app| app.client_id.eq_ignore_ascii_case(client_id))
+    else {
+        return refuse(
+            700_016,
+            "unauthorized_client",
+            &format!(
+                "Application with identifier '{client_id}' was not found in the directory 'Sandbox'."
+            ),
+        );
+    };
+    if app.disabled {
+        return refuse(
+            7_000_112,
+            "unauthorized_client",
+            &format!("Application '{client_id}' is disabled."),
+        );
+    }
+    Ok(app)
 }
 
 const OIDC_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];

@@ -189,10 +189,3 @@ fn parts_of_the_key_do_not_run_into_each_other() {
         key("ab", Some(""), "c", b"d")
     );
 }
-
-#[test]
-fn a_plan_for_tests_of_later_stages_is_keyed_like_any_other() {
-    let plan = full().plan();
-    let alike = EmbedPlan::for_test(plan.minter().clone(), plan.path(), plan.body().clone());
-    assert_eq!(plan.key(), alike.key());
-}

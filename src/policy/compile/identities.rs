@@ -4,7 +4,7 @@
 //! Azure Analysis Services" (custom data); [`limits`] serves literals here and evaluated values in
 //! [`decide`](super::super::decide).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::DatasourceIdentity;
 use super::super::file::{
@@ -71,37 +71,26 @@ impl Compiler<'_> {
             return Roles::default();
         };
         let roles = match &file.value {
-            RolesFile::Cel(source) => return Roles::Whole(self.expr(source, path, &[])),
+            RolesFile::Cel(source) => return Roles::Whole(self.expr(source, path)),
             RolesFile::List(roles) => roles,
         };
-        if roles.len() > limits::MAX_ROLES {
-            let problem = format!(
-                "lists {} roles; Power BI takes {}",
-                roles.len(),
-                limits::MAX_ROLES
-            );
-            self.mistake(
-                file.place,
-                path,
-                problem,
-                "list fewer, or define a broader role in the model",
-            );
-        }
-        let terms = roles.iter().enumerate().map(|(index, role)| {
+        let mut terms = Vec::with_capacity(roles.len());
+        for (index, role) in roles.iter().enumerate() {
             let path = format!("{path}[{index}]");
             let term = self.term(role, &path);
             if let Some(Err(problem)) = term.literal().map(limits::role) {
-                self.mistake(
-                    role.place,
-                    &path,
-                    problem,
-                    "use the name of a role as the model has it",
-                );
-                return Term::Broken;
+                let remedy = "use the name of a role as the model has it";
+                self.mistake(role.place, &path, problem, remedy);
             }
-            term
-        });
-        Roles::List(terms.collect())
+            terms.push(term);
+        }
+        let literals: BTreeSet<&str> = terms.iter().filter_map(Term::literal).collect();
+        if literals.len() > limits::MAX_ROLES {
+            let problem = format!("lists more than {} roles", limits::MAX_ROLES);
+            let remedy = "list fewer, or define a broader role in the model";
+            self.mistake(file.place, path, problem, remedy);
+        }
+        Roles::List(terms)
     }
 
     fn datasources(&mut self, files: &[DatasourceFile], path: &str) -> Vec<DatasourceIdentity> {
@@ -124,8 +113,8 @@ impl Compiler<'_> {
                     .0
                     .iter()
                     .map(|(key, value)| {
-                        let path = format!("{path}.connection.{}", key.0);
-                        (key.0.clone(), self.literal(value, &path))
+                        let path = format!("{path}.connection.{key}");
+                        (key.clone(), self.literal(value, &path))
                     })
                     .collect();
                 DatasourceIdentity {

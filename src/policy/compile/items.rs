@@ -41,20 +41,19 @@ const NOT_IN_EMBED: &[&str] = &[
 ];
 
 impl Compiler<'_> {
-    pub(super) fn items(&mut self, items: Ordered<At<ItemFile>>) -> Vec<Item> {
+    pub(super) fn items(&mut self, items: Ordered<ItemFile>) -> Vec<Item> {
         items
             .0
             .into_iter()
             .map(|(name, item)| {
-                let path = format!("items.{}", name.0);
-                self.item_name(&name, &path);
-                self.item(&name.0, &item, name.place, &path)
+                let path = format!("items.{name}");
+                self.item_name(&name, item.place, &path);
+                self.item(&name, &item, item.place, &path)
             })
             .collect()
     }
 
-    fn item_name(&mut self, name: &At<Text>, path: &str) {
-        let text = &name.0;
+    fn item_name(&mut self, text: &str, place: Place, path: &str) {
         let unusable = text.is_empty()
             || text.chars().count() > MAX_NAME
             || text.trim() != text
@@ -62,7 +61,7 @@ impl Compiler<'_> {
             || text.contains(char::is_control);
         if unusable {
             self.mistake(
-                name.place,
+                place,
                 path,
                 format!("`{}` cannot be the name of an item", text.escape_default()),
                 format!(

@@ -52,7 +52,7 @@ impl Compiler<'_> {
         let when = file
             .when
             .as_ref()
-            .map(|when| self.expr(when, &format!("{path}.when"), &[]));
+            .map(|when| self.expr(when, &format!("{path}.when")));
         let permission = if file.deny {
             self.refuse_gifts(file, path);
             None
@@ -110,12 +110,14 @@ impl Compiler<'_> {
     ) -> BTreeMap<String, Option<Identity>> {
         let mut identities = BTreeMap::new();
         for (dataset, identity) in &file.dataset_identities.0 {
-            let path = format!("{path}.dataset_identities.{}", dataset.0);
-            let id = self.literal(dataset, &path).to_ascii_lowercase();
+            let path = format!("{path}.dataset_identities.{dataset}");
+            let place = identity.place;
+            self.is_sound_literal(dataset, place, &path);
+            let id = dataset.to_ascii_lowercase();
             let identity = self.identity(identity, &path);
             if identities.insert(id, identity).is_some() {
-                let problem = format!("dataset `{}` stands twice", dataset.0);
-                self.mistake(dataset.place, &path, problem, "keep one of the entries");
+                let problem = format!("dataset `{dataset}` stands twice");
+                self.mistake(place, &path, problem, "keep one of the entries");
             }
         }
         identities
@@ -162,7 +164,7 @@ impl Compiler<'_> {
             ("identity", file.identity.as_ref().map(|it| it.place)),
             (
                 "dataset_identities",
-                file.dataset_identities.0.first().map(|(it, _)| it.place),
+                file.dataset_identities.0.first().map(|(_, it)| it.place),
             ),
             ("lifetime", file.lifetime.as_ref().map(|it| it.place)),
         ];

@@ -63,9 +63,10 @@ pub(in crate::policy) enum Expected<T> {
     Exactly(T),
 }
 
-/// A mapping in the file's order.
+/// A mapping in the file's order. Keys have no place of their own: a key that is read together with its place is lost to
+/// the path that shape errors are reported with.
 #[derive(Clone, Debug)]
-pub(in crate::policy) struct Ordered<T>(pub(in crate::policy) Vec<(At<Text>, T)>);
+pub(in crate::policy) struct Ordered<T>(pub(in crate::policy) Vec<(String, At<T>)>);
 
 /// The mapping `{ cel: "…" }`.
 #[derive(serde::Deserialize, JsonSchema)]
@@ -225,8 +226,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((Text(key), value)) = map.next_entry()? {
+                    entries.push((key, value));
                 }
                 Ok(Ordered(entries))
             }

@@ -53,6 +53,10 @@ pub(super) fn check(shared: &Shared, tenant: &str, app: &App, form: &Form) -> Re
         return Err(bad("has an unsupported algorithm"));
     }
     let claims = verify(assertion, header.alg, &certificate.public)?;
+    check_claims(shared, tenant, app, &claims)
+}
+
+fn check_claims(shared: &Shared, tenant: &str, app: &App, claims: &Claims) -> Result<(), Refusal> {
     let suffix = format!("/{tenant}/oauth2/v2.0/token");
     let ours = [
         format!("{}/entra{suffix}", shared.url),

@@ -77,68 +77,54 @@ pub(super) async fn serve(
 fn dispatch(shared: &Shared, call: &Call) -> Result<Value, Refusal> {
     let world = &*locked(&shared.world);
     let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
-    match (call.method.as_str(), path.as_slice()) {
-        ("POST", ["GenerateToken"]) => minted(shared, mint::v2(world, call)?),
-        ("POST", ["groups", group, "reports", "GenerateToken"]) => {
-            minted(shared, mint::v1_create(world, call, group)?)
-        }
-        ("POST", ["groups", group, "reports", id, "GenerateToken"]) => {
-            minted(shared, mint::v1_report(world, call, group, id)?)
-        }
-        ("POST", ["groups", group, "datasets", id, "GenerateToken"]) => {
-            minted(shared, mint::v1_dataset(world, call, group, id)?)
-        }
-        ("POST", ["groups", group, "dashboards", id, "GenerateToken"]) => {
-            minted(shared, mint::v1_dashboard(world, call, group, id, None)?)
-        }
-        (
-            "POST",
-            [
-                "groups",
-                group,
-                "dashboards",
-                id,
-                "tiles",
-                tile,
-                "GenerateToken",
-            ],
-        ) => minted(
-            shared,
-            mint::v1_dashboard(world, call, group, id, Some(tile))?,
-        ),
-        ("GET", ["groups"]) => read::groups(world, call),
-        ("GET", ["groups", group]) => read::group(world, call, group),
-        ("GET", ["groups", group, "users"]) => read::users(world, call, group),
-        ("GET", ["groups", group, "reports"]) => read::reports(world, call, group),
-        ("GET", ["groups", group, "reports", id]) => read::report(world, call, group, id),
-        ("GET", ["groups", group, "reports", id, "pages"]) => read::pages(world, call, group, id),
-        ("GET", ["groups", group, "reports", id, "datasources"]) => {
-            read::report_datasources(world, call, group, id)
-        }
-        ("GET", ["groups", group, "datasets"]) => read::datasets(world, call, group),
-        ("GET", ["groups", group, "datasets", id]) => read::dataset(world, call, group, id),
-        ("GET", ["groups", group, "datasets", id, "datasources"]) => {
-            read::dataset_datasources(world, call, group, id)
-        }
-        ("GET", ["groups", group, "dashboards"]) => read::dashboards(world, call, group),
-        ("GET", ["groups", group, "dashboards", id]) => read::dashboard(world, call, group, id),
-        ("GET", ["groups", group, "dashboards", id, "tiles"]) => {
-            read::tiles(world, call, group, id)
-        }
-        ("GET", ["groups", group, "dashboards", id, "tiles", tile]) => {
-            read::tile(world, call, group, id, tile)
-        }
-        ("GET", ["profiles"]) => read::profiles(world, call),
-        ("GET", ["profiles", id]) => read::profile(world, call, id),
-        ("GET", ["capacities"]) => read::capacities(world, call),
-        ("GET", ["availableFeatures(featureName='embedTrial')"]) => read::embed_trial(world, call),
-        (method, _) => Err(Refusal::unknown(
-            StatusCode::NOT_IMPLEMENTED,
-            format!(
-                "the sandbox knows no call {method} {ROOT}{}",
-                path.join("/")
-            ),
-        )),
+    match call.method.as_str() {
+        "POST" => minted(shared, post(world, call, &path)?),
+        "GET" => get(world, call, &path),
+        _ => Err(call.unknown()),
+    }
+}
+
+fn post(world: &World, call: &Call, path: &[&str]) -> Result<EmbedToken, Refusal> {
+    match path {
+        ["GenerateToken"] => mint::v2(world, call),
+        ["groups", group, rest @ .., "GenerateToken"] => match rest {
+            ["reports"] => mint::v1_create(world, call, group),
+            ["reports", id] => mint::v1_report(world, call, group, id),
+            ["datasets", id] => mint::v1_dataset(world, call, group, id),
+            ["dashboards", id] => mint::v1_dashboard(world, call, group, id, None),
+            ["dashboards", id, "tiles", tile] => {
+                mint::v1_dashboard(world, call, group, id, Some(tile))
+            }
+            _ => Err(call.unknown()),
+        },
+        _ => Err(call.unknown()),
+    }
+}
+
+fn get(world: &World, call: &Call, path: &[&str]) -> Result<Value, Refusal> {
+    match path {
+        ["profiles"] => read::profiles(world, call),
+        ["profiles", id] => read::profile(world, call, id),
+        ["capacities"] => read::capacities(world, call),
+        ["availableFeatures(featureName='embedTrial')"] => read::embed_trial(world, call),
+        ["groups"] => read::groups(world, call),
+        ["groups", group, rest @ ..] => match rest {
+            [] => read::group(world, call, group),
+            ["users"] => read::users(world, call, group),
+            ["reports"] => read::reports(world, call, group),
+            ["reports", id] => read::report(world, call, group, id),
+            ["reports", id, "pages"] => read::pages(world, call, group, id),
+            ["reports", id, "datasources"] => read::report_datasources(world, call, group, id),
+            ["datasets"] => read::datasets(world, call, group),
+            ["datasets", id] => read::dataset(world, call, group, id),
+            ["datasets", id, "datasources"] => read::dataset_datasources(world, call, group, id),
+            ["dashboards"] => read::dashboards(world, call, group),
+            ["dashboards", id] => read::dashboard(world, call, group, id),
+            ["dashboards", id, "tiles"] => read::tiles(world, call, group, id),
+            ["dashboards", id, "tiles", tile] => read::tile(world, call, group, id, tile),
+            _ => Err(call.unknown()),
+        },
+        _ => Err(call.unknown()),
     }
 }
 
@@ -186,6 +172,14 @@ fn sign_in(shared: &Shared, headers: &HeaderMap) -> Result<(Caller, OffsetDateTi
 }
 
 impl Call {
+    fn unknown(&self) -> Refusal {
+        let (method, path) = (&self.method, self.path.join("/"));
+        Refusal::unknown(
+            StatusCode::NOT_IMPLEMENTED,
+            format!("the sandbox knows no call {method} {ROOT}{path}"),
+        )
+    }
+
     /// The query, of which only `known` parameters exist.
     fn parameters(&self, known: &[&str]) -> Result<&[(String, String)], Refusal> {
         match self

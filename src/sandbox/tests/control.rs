@@ -1,0 +1,168 @@
+//! Records, faults and changes.
+
+use super::*;
+use crate::sandbox::{Options, Upstream};
+
+#[tokio::test]
+async fn calls_are_recorded_without_secrets() {
+    let sandbox = Sandbox::start().await;
+    let blob = "the-users-own-token";
+    let identity = json!({"identityBlob": {"value": blob}});
+    let token = sandbox.token("", &shared(15, &identity)).await;
+    let calls = sandbox.get("/sandbox/calls").await;
+    for secret in [SECRET, blob, token.as_str()] {
+        assert!(!calls.text.contains(secret));
+    }
+    let calls = calls.json();
+    assert_eq!(calls[0]["service"], "entra");
+    assert_eq!(calls[1]["service"], "power_bi");
+    assert_eq!(
+        (&calls[1]["status"], &calls[1]["principal"]),
+        (&json!(200), &json!(CLIENT))
+    );
+    assert_eq!(calls[1]["body"]["datasets"][0]["id"], dataset(15));
+    sandbox
+        .send(sandbox.request(Method::DELETE, "/sandbox/calls"))
+        .await
+        .is(204, "");
+    assert_eq!(sandbox.get("/sandbox/calls").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn faults_strike_as_often_as_asked() {
+    let sandbox = Sandbox::start().await;
+    let bearer = sandbox.bearer().await;
+    let fault = json!([
+        {"service": "power_bi", "path_contains": "groups", "skip": 1, "times": 1, "status": 429,
+         "headers": {"Retry-After": "7"}, "body": {"message": "slow down"}},
+        {"service": "power_bi", "method": "POST", "drop_connection": true},
+        {"service": "power_bi", "path_contains": "capacities", "redirect_to": "https://evil.example/"},
+        {"service": "idp", "path_contains": "jwks", "delay_ms": 1},
+    ]);
+    sandbox
+        .control(Method::PUT, "/sandbox/faults", fault)
+        .await
+        .is(204, "");
+    sandbox.api(&bearer, "", "groups").await.is(200, "");
+    sandbox
+        .api(&bearer, "", "groups")
+        .await
+        .is(429, "slow down");
+    sandbox.api(&bearer, "", "groups").await.is(200, "");
+    let dropped = sandbox
+        .request(Method::POST, "/v1.0/myorg/GenerateToken")
+        .bearer_auth(&bearer)
+        .send()
+        .await;
+    assert!(dropped.is_err());
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none());
+    let url = format!("{}/v1.0/myorg/capacities", sandbox.upstream.url());
+    let redirected = client
+        .build()
+        .unwrap()
+        .get(url)
+        .bearer_auth(&bearer)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(redirected.status(), 307);
+    sandbox.get("/idp/jwks").await.is(200, "keys");
+    sandbox
+        .send(sandbox.request(Method::DELETE, "/sandbox/faults"))
+        .await
+        .is(204, "");
+    sandbox
+        .mint("", &shared(12, &Value::Null))
+        .await
+        .is(200, "token");
+    sandbox
+        .control(
+            Method::PUT,
+            "/sandbox/faults",
+            json!([{"service": "idp", "stauts": 500}]),
+        )
+        .await
+        .is(422, "stauts");
+    let states: Vec<Value> = sandbox
+        .get("/sandbox/calls")
+        .await
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|call| call["path"] == "/v1.0/myorg/GenerateToken")
+        .map(|call| call["status"].clone())
+        .collect();
+    assert_eq!(states, [Value::Null, json!(200)]);
+}
+
+#[tokio::test]
+async fn reports_come_and_go_by_the_control_path() {
+    let sandbox = Sandbox::start().await;
+    let bearer = sandbox.bearer().await;
+    let twin = json!({"workspace": SHARED, "name": "Price List", "datasetId": dataset(12)});
+    let id = sandbox
+        .control(Method::POST, "/sandbox/reports", twin)
+        .await
+        .is(201, "id")
+        .json();
+    let list = sandbox
+        .api(&bearer, "", &format!("groups/{SHARED}/reports"))
+        .await
+        .text;
+    assert_eq!(list.matches(r#""name":"Price List""#).count(), 2);
+    let path = format!("/sandbox/reports/{}", id["id"].as_str().unwrap());
+    sandbox
+        .control(Method::PATCH, &path, json!({"name": "Other"}))
+        .await
+        .is(204, "");
+    sandbox
+        .control(Method::PATCH, &path, json!({"nmae": "Other"}))
+        .await
+        .is(400, "nmae");
+    sandbox
+        .send(sandbox.request(Method::DELETE, &path))
+        .await
+        .is(204, "");
+    sandbox
+        .send(sandbox.request(Method::DELETE, &path))
+        .await
+        .is(404, "");
+}
+
+#[tokio::test]
+async fn the_demo_reads_personas_and_edits_the_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, "items: {}\n").unwrap();
+    let options = Options {
+        policy_file: Some(policy.clone()),
+        broker_url: Some("http://127.0.0.1:1".into()),
+        ..Options::default()
+    };
+    let sandbox = Sandbox {
+        upstream: Upstream::start(options).await.unwrap(),
+        ..Sandbox::start().await
+    };
+    let state = sandbox.get("/sandbox/state").await.json();
+    assert_eq!(state["personas"][0]["id"], "ana");
+    assert_eq!(state["broker"], "http://127.0.0.1:1");
+    sandbox.get("/sandbox/policy").await.is(200, "items: {}");
+    let put = sandbox
+        .request(Method::PUT, "/sandbox/policy")
+        .body("rules: []\n");
+    sandbox.send(put).await.is(204, "");
+    assert_eq!(std::fs::read_to_string(&policy).unwrap(), "rules: []\n");
+    for path in [
+        "/",
+        "/reportEmbed?reportId=x",
+        "/rdlEmbed",
+        "/dashboardEmbed",
+        "/embed",
+        "/qnaEmbed",
+    ] {
+        sandbox.get(path).await.is(200, "<!doctype html>");
+    }
+}
