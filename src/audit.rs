@@ -104,7 +104,10 @@ pub struct AuditRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_sha256: Option<String>,
     /// When the token expires.
-    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expiration: Option<OffsetDateTime>,
     /// `cached` or `minted`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,7 +138,10 @@ pub struct Audit {
 }
 
 enum Order {
-    Line { text: Vec<u8>, taken: Option<oneshot::Sender<bool>> },
+    Line {
+        text: Vec<u8>,
+        taken: Option<oneshot::Sender<bool>>,
+    },
     Reopen,
     Flush(oneshot::Sender<()>),
 }
@@ -157,7 +163,12 @@ struct Window {
 impl AuditRecord {
     /// A record of which nothing but the request is known yet.
     #[must_use]
-    pub fn new(event: Event, request_id: String, client: Option<IpAddr>, time: OffsetDateTime) -> Self {
+    pub fn new(
+        event: Event,
+        request_id: String,
+        client: Option<IpAddr>,
+        time: OffsetDateTime,
+    ) -> Self {
         Self {
             time,
             event,
@@ -196,9 +207,20 @@ impl Audit {
         };
         let (lines, orders) = mpsc::channel(QUEUE);
         let failing = Arc::new(AtomicBool::new(false));
-        let writer = Writer { sink, failing: Arc::clone(&failing), broken_line: false };
-        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run(orders))?;
-        Ok(Arc::new(Self { required: config.required, lines, failing, floods: Mutex::default() }))
+        let writer = Writer {
+            sink,
+            failing: Arc::clone(&failing),
+            broken_line: false,
+        };
+        std::thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || writer.run(orders))?;
+        Ok(Arc::new(Self {
+            required: config.required,
+            lines,
+            failing,
+            floods: Mutex::default(),
+        }))
     }
 
     /// Writes `record`, or counts it.
@@ -246,7 +268,11 @@ impl Audit {
     }
 
     fn admit(&self, record: AuditRecord) -> Option<AuditRecord> {
-        if record.sub.is_some() { Some(record) } else { self.floods().admit(record, Instant::now()) }
+        if record.sub.is_some() {
+            Some(record)
+        } else {
+            self.floods().admit(record, Instant::now())
+        }
     }
 
     async fn put(&self, record: &AuditRecord) -> Result<(), Unavailable> {
@@ -254,13 +280,20 @@ impl Audit {
         text.push(b'\n');
         if !self.required {
             // A trail that nobody requires must not cost a caller time; what did not fit is counted as failing.
-            if self.lines.try_send(Order::Line { text, taken: None }).is_err() {
+            if self
+                .lines
+                .try_send(Order::Line { text, taken: None })
+                .is_err()
+            {
                 self.failing.store(true, Ordering::Relaxed);
             }
             return Ok(());
         }
         let (taken, wait) = oneshot::channel();
-        let order = Order::Line { text, taken: Some(taken) };
+        let order = Order::Line {
+            text,
+            taken: Some(taken),
+        };
         let written = async {
             self.lines.send(order).await.ok()?;
             wait.await.ok()
@@ -284,9 +317,15 @@ impl Floods {
     /// The record, when it is to be written by itself.
     fn admit(&mut self, record: AuditRecord, now: Instant) -> Option<AuditRecord> {
         let full = self.windows.len() >= MAX_ADDRESSES;
-        let key = record.client.filter(|_| !full || self.windows.contains_key(&record.client));
-        let window =
-            self.windows.entry(key).or_insert(Window { began: now, seen: 0, held_back: 0, last: None });
+        let key = record
+            .client
+            .filter(|_| !full || self.windows.contains_key(&record.client));
+        let window = self.windows.entry(key).or_insert(Window {
+            began: now,
+            seen: 0,
+            held_back: 0,
+            last: None,
+        });
         // A window that is over but not written yet goes on counting: its count is written with the next round.
         if now.duration_since(window.began) >= WINDOW && window.held_back == 0 {
             (window.began, window.seen) = (now, 0);
@@ -306,7 +345,10 @@ impl Floods {
         self.windows.retain(|_, window| {
             let over = all || now.duration_since(window.began) >= WINDOW;
             if over && let Some(last) = window.last.take() {
-                counts.push(AuditRecord { count: Some(window.held_back), ..last });
+                counts.push(AuditRecord {
+                    count: Some(window.held_back),
+                    ..last
+                });
             }
             !over
         });
@@ -348,7 +390,8 @@ impl Writer {
     fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut batch = Vec::new();
         while orders.blocking_recv_many(&mut batch, QUEUE) > 0 {
-            let (mut text, mut waiting, mut flushes, mut reopen) = (Vec::new(), Vec::new(), Vec::new(), false);
+            let (mut text, mut waiting, mut flushes, mut reopen) =
+                (Vec::new(), Vec::new(), Vec::new(), false);
             for order in batch.drain(..) {
                 match order {
                     Order::Line { text: line, taken } => {
@@ -374,7 +417,10 @@ impl Writer {
 
     fn write(&mut self, text: &[u8]) -> bool {
         let line_break: &[u8] = if self.broken_line { b"\n" } else { b"" };
-        let result = self.sink.write(line_break).and_then(|()| self.sink.write(text));
+        let result = self
+            .sink
+            .write(line_break)
+            .and_then(|()| self.sink.write(text));
         self.broken_line = result.is_err();
         self.failing.store(result.is_err(), Ordering::Relaxed);
         if let Err(error) = result {
@@ -390,7 +436,9 @@ impl Writer {
         if let Sink::File { path, .. } = &self.sink {
             match Sink::file(path.clone()) {
                 Ok(sink) => self.sink = sink,
-                Err(error) => tracing::error!(%error, path = %path.display(), "cannot open the audit file anew"),
+                Err(error) => {
+                    tracing::error!(%error, path = %path.display(), "cannot open the audit file anew")
+                }
             }
         }
     }

@@ -5,7 +5,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -48,19 +50,63 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    describe_counter!(REQUESTS, Unit::Count, "Requests by route and outcome (`ok` or the problem's code)");
-    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time to answer a request, by route");
-    describe_counter!(TOKENS, Unit::Count, "Embed tokens given out, by source: cached or minted");
-    describe_counter!(UPSTREAM, Unit::Count, "Calls to Power BI by principal, call and outcome, every try counted");
-    describe_histogram!(UPSTREAM_SECONDS, Unit::Seconds, "Time of one call to Power BI, by call");
-    describe_gauge!(ENTRA_LEFT, Unit::Seconds, "Life left of each principal's Entra token");
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "Requests by route and outcome (`ok` or the problem's code)"
+    );
+    describe_histogram!(
+        REQUEST_SECONDS,
+        Unit::Seconds,
+        "Time to answer a request, by route"
+    );
+    describe_counter!(
+        TOKENS,
+        Unit::Count,
+        "Embed tokens given out, by source: cached or minted"
+    );
+    describe_counter!(
+        UPSTREAM,
+        Unit::Count,
+        "Calls to Power BI by principal, call and outcome, every try counted"
+    );
+    describe_histogram!(
+        UPSTREAM_SECONDS,
+        Unit::Seconds,
+        "Time of one call to Power BI, by call"
+    );
+    describe_gauge!(
+        ENTRA_LEFT,
+        Unit::Seconds,
+        "Life left of each principal's Entra token"
+    );
     describe_gauge!(JWKS_AGE, Unit::Seconds, "Age of each issuer's signing keys");
-    describe_gauge!(CREDENTIAL_LEFT, Unit::Seconds, "Life left of each principal's credential, where it is known");
-    describe_gauge!(BREAKER, Unit::Count, "1 while the breaker of a principal is open");
-    describe_gauge!(POLICY_GENERATION, Unit::Count, "Grows with every policy taken");
-    describe_gauge!(RELOADED, Unit::Seconds, "Unix time of the last reload, by outcome");
+    describe_gauge!(
+        CREDENTIAL_LEFT,
+        Unit::Seconds,
+        "Life left of each principal's credential, where it is known"
+    );
+    describe_gauge!(
+        BREAKER,
+        Unit::Count,
+        "1 while the breaker of a principal is open"
+    );
+    describe_gauge!(
+        POLICY_GENERATION,
+        Unit::Count,
+        "Grows with every policy taken"
+    );
+    describe_gauge!(
+        RELOADED,
+        Unit::Seconds,
+        "Unix time of the last reload, by outcome"
+    );
     describe_counter!(RELOADS, Unit::Count, "Reloads by outcome: taken or refused");
-    describe_gauge!(AUDIT_FAILING, Unit::Count, "1 while the audit sink refuses records");
+    describe_gauge!(
+        AUDIT_FAILING,
+        Unit::Count,
+        "1 while the audit sink refuses records"
+    );
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Size of the embed-token cache");
 }
 
@@ -77,7 +123,8 @@ pub fn embed_token(source: &'static str) {
 
 /// One try of a call to Power BI.
 pub fn upstream(principal: &str, call: &'static str, outcome: &'static str, took: Duration) {
-    counter!(UPSTREAM, "principal" => principal.to_owned(), "call" => call, "outcome" => outcome).increment(1);
+    counter!(UPSTREAM, "principal" => principal.to_owned(), "call" => call, "outcome" => outcome)
+        .increment(1);
     histogram!(UPSTREAM_SECONDS, "call" => call).record(took);
 }
 
@@ -93,7 +140,8 @@ pub fn jwks_age(issuer: &str, seconds: f64) {
 
 /// Life left of a credential.
 pub fn credential_remaining(principal: &str, credential: &'static str, seconds: f64) {
-    gauge!(CREDENTIAL_LEFT, "principal" => principal.to_owned(), "credential" => credential).set(seconds);
+    gauge!(CREDENTIAL_LEFT, "principal" => principal.to_owned(), "credential" => credential)
+        .set(seconds);
 }
 
 /// Whether the breaker of a principal is open.
@@ -102,7 +150,10 @@ pub fn breaker(principal: &str, open: bool) {
 }
 
 /// A reload ended; `generation` counts the policies taken.
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; seconds and generations fit")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float; seconds and generations fit"
+)]
 pub fn reload(taken: bool, generation: u64, at: time::OffsetDateTime) {
     let outcome = if taken { "taken" } else { "refused" };
     counter!(RELOADS, "outcome" => outcome).increment(1);
@@ -116,7 +167,10 @@ pub fn audit_failing(failing: bool) {
 }
 
 /// Size of the embed-token cache.
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; cache sizes fit")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float; cache sizes fit"
+)]
 pub fn cache_bytes(bytes: u64) {
     gauge!(CACHE_BYTES).set(bytes as f64);
 }

@@ -26,8 +26,8 @@ use crate::metrics;
 use crate::plan::Minter;
 use crate::policy::Policy;
 
-pub use parts::surroundings;
 use parts::Parts;
+pub use parts::surroundings;
 use reload::Reloader;
 
 /// How often the process looks after itself: watched files, metrics, idle rate-limit keys, Entra tokens.
@@ -83,14 +83,24 @@ impl App {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let limits =
-            Limits { max_in_flight: server.max_in_flight, request_timeout: server.request_timeout };
+        let limits = Limits {
+            max_in_flight: server.max_in_flight,
+            request_timeout: server.request_timeout,
+        };
         let reloader = Reloader::new(parts, file.to_owned(), state.clone());
         let shared = reloader.shared();
-        app.tasks.spawn(serve(traffic, http::router(state.clone(), limits), app.stop.clone()));
+        app.tasks.spawn(serve(
+            traffic,
+            http::router(state.clone(), limits),
+            app.stop.clone(),
+        ));
         let checks = status::checks(Arc::clone(&shared));
         let recorder = metrics::install();
-        app.tasks.spawn(serve(ops, http::ops::router(state.clone(), checks, recorder.clone()), app.stop.clone()));
+        app.tasks.spawn(serve(
+            ops,
+            http::ops::router(state.clone(), checks, recorder.clone()),
+            app.stop.clone(),
+        ));
         app.spawn_until_stop(reloader.run(orders));
         app.spawn_until_stop(status::upkeep(Arc::clone(&shared), recorder));
         app.spawn_until_stop(status::warm_up(shared, state));
@@ -125,7 +135,10 @@ impl App {
     /// Drains within `server.shutdown_grace`, flushes the audit trail and ends.
     pub async fn stop(self) {
         tracing::info!("draining");
-        if tokio::time::timeout(self.shutdown_grace, self.state.life().drain()).await.is_err() {
+        if tokio::time::timeout(self.shutdown_grace, self.state.life().drain())
+            .await
+            .is_err()
+        {
             tracing::warn!("server.shutdown_grace has passed with requests still under way");
         }
         self.stop.cancel();
@@ -166,7 +179,7 @@ pub async fn policy(config: &Config) -> Result<(Arc<Policy>, BTreeMap<String, Mi
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}: free the port, or choose another"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("{key}: cannot listen on {address}: free the port, or choose another")
+    })
 }

@@ -33,7 +33,10 @@ impl Parts {
     ///
     /// # Errors
     /// Every mistake of every part.
-    pub(super) async fn build(mut config: Config, previous: Option<&Self>) -> Result<Self, Mistakes> {
+    pub(super) async fn build(
+        mut config: Config,
+        previous: Option<&Self>,
+    ) -> Result<Self, Mistakes> {
         if let Some(previous) = previous {
             config.keep_secrets_of(&previous.config);
         }
@@ -42,7 +45,11 @@ impl Parts {
             Some(parts) => parts.outbound.clone(),
             None => Outbound::new(&config.tls).map_err(|error| {
                 let remedy = "name a PEM file that the broker's user may read";
-                Mistakes(vec![Mistake::new("tls.extra_ca_file", format!("{error:#}"), remedy)])
+                Mistakes(vec![Mistake::new(
+                    "tls.extra_ca_file",
+                    format!("{error:#}"),
+                    remedy,
+                )])
             })?,
         };
         let mut mistakes = Vec::new();
@@ -76,7 +83,16 @@ impl Parts {
         else {
             return Err(Mistakes(mistakes));
         };
-        Ok(Self { config, outbound, verifier, rate, policy, access_tokens, powerbi, audit })
+        Ok(Self {
+            config,
+            outbound,
+            verifier,
+            rate,
+            policy,
+            access_tokens,
+            powerbi,
+            audit,
+        })
     }
 
     /// What the broker's requests go through.
@@ -106,15 +122,27 @@ impl Parts {
 /// What the policy loader must know of the rest of the configuration.
 #[must_use]
 pub fn surroundings(config: &Config) -> Surroundings {
-    let token_header = config.authn.token_header.iter().map(|name| name.to_ascii_lowercase());
+    let token_header = config
+        .authn
+        .token_header
+        .iter()
+        .map(|name| name.to_ascii_lowercase());
     Surroundings {
-        issuers: config.authn.issuers.iter().map(crate::config::Issuer::name).collect(),
+        issuers: config
+            .authn
+            .issuers
+            .iter()
+            .map(crate::config::Issuer::name)
+            .collect(),
         principals: config
             .principals
             .iter()
             .map(|(name, principal)| (name.clone(), principal.master_user().is_some()))
             .collect(),
-        credential_headers: ["authorization".to_owned(), "cookie".to_owned()].into_iter().chain(token_header).collect(),
+        credential_headers: ["authorization".to_owned(), "cookie".to_owned()]
+            .into_iter()
+            .chain(token_header)
+            .collect(),
     }
 }
 
@@ -125,17 +153,39 @@ pub(super) async fn load_policy(config: &Config) -> Result<Arc<Policy>, Vec<Mist
     loaded
         .unwrap_or_else(|error| {
             let remedy = "report this as a bug, with the policy";
-            Err(vec![Mistake::new("policy_file", format!("the loader failed: {error}"), remedy)])
+            Err(vec![Mistake::new(
+                "policy_file",
+                format!("the loader failed: {error}"),
+                remedy,
+            )])
         })
         .map(Arc::new)
 }
 
-fn upstream(config: &Config, outbound: &Outbound) -> Result<(Arc<AccessTokens>, Arc<PowerBi>), Vec<Mistake>> {
-    let tokens = Arc::new(AccessTokens::new(&config.principals, config.tokens.min_lifetime, outbound)?);
-    let powerbi = PowerBi::new(&config.principals, &config.cache, &config.tokens, Arc::clone(&tokens), outbound)
-        .with_observer(Arc::new(|call| {
-            metrics::upstream(call.principal, call.kind.as_str(), call.outcome.as_str(), call.duration);
-        }));
+fn upstream(
+    config: &Config,
+    outbound: &Outbound,
+) -> Result<(Arc<AccessTokens>, Arc<PowerBi>), Vec<Mistake>> {
+    let tokens = Arc::new(AccessTokens::new(
+        &config.principals,
+        config.tokens.min_lifetime,
+        outbound,
+    )?);
+    let powerbi = PowerBi::new(
+        &config.principals,
+        &config.cache,
+        &config.tokens,
+        Arc::clone(&tokens),
+        outbound,
+    )
+    .with_observer(Arc::new(|call| {
+        metrics::upstream(
+            call.principal,
+            call.kind.as_str(),
+            call.outcome.as_str(),
+            call.duration,
+        );
+    }));
     Ok((tokens, Arc::new(powerbi)))
 }
 
@@ -145,17 +195,31 @@ fn open_audit(config: &Config) -> Result<Arc<Audit>, Vec<Mistake>> {
             AuditSink::File => "audit.file",
             AuditSink::Stdout => "audit.sink",
         };
-        vec![Mistake::new(place, format!("cannot be opened: {error}"), "let the broker's user write there")]
+        vec![Mistake::new(
+            place,
+            format!("cannot be opened: {error}"),
+            "let the broker's user write there",
+        )]
     })
 }
 
 pub(super) fn minters(principals: &BTreeMap<String, Principal>) -> BTreeMap<String, Minter> {
     let minter = |(name, principal): (&String, &Principal)| {
         let kind = match principal.master_user() {
-            Some(username) => MinterKind::MasterUser { username: username.to_owned() },
-            None => MinterKind::ServicePrincipal { object_id: principal.object_id.clone() },
+            Some(username) => MinterKind::MasterUser {
+                username: username.to_owned(),
+            },
+            None => MinterKind::ServicePrincipal {
+                object_id: principal.object_id.clone(),
+            },
         };
-        (name.clone(), Minter { name: name.clone(), kind })
+        (
+            name.clone(),
+            Minter {
+                name: name.clone(),
+                kind,
+            },
+        )
     };
     principals.iter().map(minter).collect()
 }

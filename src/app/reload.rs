@@ -54,7 +54,13 @@ impl Reloader {
             faulty_secrets: ArcSwap::default(),
         };
         metrics::reload(true, 1, OffsetDateTime::now_utc());
-        Self { shared: Arc::new(shared), file, app, stamps, generation: 1 }
+        Self {
+            shared: Arc::new(shared),
+            file,
+            app,
+            stamps,
+            generation: 1,
+        }
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -86,10 +92,15 @@ impl Reloader {
         match Config::load(&self.file) {
             Ok(config) => {
                 if config.server != current.config.server {
-                    tracing::warn!("`server` has changed: it is read at start only, so restart to apply it");
+                    tracing::warn!(
+                        "`server` has changed: it is read at start only, so restart to apply it"
+                    );
                 }
                 telemetry::reload(&config.telemetry);
-                let config = Config { server: current.config.server.clone(), ..config };
+                let config = Config {
+                    server: current.config.server.clone(),
+                    ..config
+                };
                 let built = Parts::build(config, Some(&current)).await;
                 self.take(built);
             }
@@ -129,7 +140,11 @@ impl Reloader {
                 Some(text)
             }
         };
-        metrics::reload(refusal.is_none(), self.generation, OffsetDateTime::now_utc());
+        metrics::reload(
+            refusal.is_none(),
+            self.generation,
+            OffsetDateTime::now_utc(),
+        );
         self.shared.refusal.store(Arc::new(refusal));
     }
 
@@ -157,16 +172,35 @@ impl Reloader {
 
 /// The stamps of what was just loaded: files known before keep the stamp taken before they were read.
 fn merge(before: &[Stamp], after: Vec<Stamp>) -> Vec<Stamp> {
-    let known = |stamp: Stamp| before.iter().find(|b| b.path == stamp.path).cloned().unwrap_or(stamp);
+    let known = |stamp: Stamp| {
+        before
+            .iter()
+            .find(|b| b.path == stamp.path)
+            .cloned()
+            .unwrap_or(stamp)
+    };
     after.into_iter().map(known).collect()
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    files.iter().map(|path| Stamp { path: path.clone(), state: state(path) }).collect()
+    files
+        .iter()
+        .map(|path| Stamp {
+            path: path.clone(),
+            state: state(path),
+        })
+        .collect()
 }
 
 fn state(path: &Path) -> Option<(u64, u64, u64, SystemTime, i64, i64)> {
     use std::os::unix::fs::MetadataExt as _;
     let data = std::fs::metadata(path).ok()?;
-    Some((data.dev(), data.ino(), data.len(), data.modified().ok()?, data.ctime(), data.ctime_nsec()))
+    Some((
+        data.dev(),
+        data.ino(),
+        data.len(),
+        data.modified().ok()?,
+        data.ctime(),
+        data.ctime_nsec(),
+    ))
 }

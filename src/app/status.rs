@@ -54,7 +54,10 @@ fn measure(parts: &Parts) {
     let now = OffsetDateTime::now_utc();
     let left = |until: OffsetDateTime| (until - now).as_seconds_f64();
     for (principal, status) in parts.access_tokens.status() {
-        metrics::entra_token_remaining(principal, status.token_expires_at.map_or(0.0, |at| left(at).max(0.0)));
+        metrics::entra_token_remaining(
+            principal,
+            status.token_expires_at.map_or(0.0, |at| left(at).max(0.0)),
+        );
         for credential in &status.credentials {
             if let Some(at) = credential.expires_at {
                 metrics::credential_remaining(principal, credential.kind, left(at));
@@ -67,7 +70,10 @@ fn measure(parts: &Parts) {
         }
     }
     for status in parts.powerbi.status() {
-        metrics::breaker(&status.principal, matches!(status.breaker, BreakerState::Open { .. }));
+        metrics::breaker(
+            &status.principal,
+            matches!(status.breaker, BreakerState::Open { .. }),
+        );
     }
     metrics::audit_failing(parts.audit.is_failing());
 }
@@ -86,21 +92,38 @@ pub(super) fn checks(shared: Arc<Shared>) -> Checks {
 
 fn audit(parts: &Parts) -> Check {
     let ok = !parts.audit.is_failing();
-    let reason = if ok { "records are written" } else { "the sink refuses records: free space, or repair it" };
-    Check { name: "audit".into(), ok, reason: reason.into() }
+    let reason = if ok {
+        "records are written"
+    } else {
+        "the sink refuses records: free space, or repair it"
+    };
+    Check {
+        name: "audit".into(),
+        ok,
+        reason: reason.into(),
+    }
 }
 
 fn issuer(status: IssuerStatus) -> Check {
     let known = match (status.keys, status.age) {
-        (Some(keys), Some(age)) => format!("{keys} keys by {}, {} s old", status.source, age.as_secs()),
+        (Some(keys), Some(age)) => {
+            format!("{keys} keys by {}, {} s old", status.source, age.as_secs())
+        }
         (Some(keys), None) => format!("{keys} keys by {}", status.source),
-        (None, _) => format!("no keys yet by {}: they are fetched with the first token", status.source),
+        (None, _) => format!(
+            "no keys yet by {}: they are fetched with the first token",
+            status.source
+        ),
     };
     let (ok, reason) = match status.last_error {
         None => (true, known),
         Some(error) => (false, format!("{error}; {known}")),
     };
-    Check { name: format!("issuer:{}", status.name), ok, reason }
+    Check {
+        name: format!("issuer:{}", status.name),
+        ok,
+        reason,
+    }
 }
 
 fn entra((principal, status): (&str, entra::PrincipalStatus)) -> Check {
@@ -112,30 +135,59 @@ fn entra((principal, status): (&str, entra::PrincipalStatus)) -> Check {
         None => (true, token),
         Some(error) => (false, format!("{error}; {token}")),
     };
-    Check { name: format!("entra:{principal}"), ok, reason }
+    Check {
+        name: format!("entra:{principal}"),
+        ok,
+        reason,
+    }
 }
 
 fn power_bi(status: powerbi::PrincipalStatus) -> Check {
     let (ok, reason) = match (status.breaker, status.throttled_for) {
         (BreakerState::Open { probe_in }, _) => (
             false,
-            format!("{} calls failed in a row; next try in {} s", status.consecutive_failures, probe_in.as_secs()),
+            format!(
+                "{} calls failed in a row; next try in {} s",
+                status.consecutive_failures,
+                probe_in.as_secs()
+            ),
         ),
-        (_, Some(left)) => (false, format!("throttled by Power BI for another {} s", left.as_secs())),
+        (_, Some(left)) => (
+            false,
+            format!("throttled by Power BI for another {} s", left.as_secs()),
+        ),
         (BreakerState::HalfOpen, None) => (false, "the next call is a probe".to_owned()),
         (BreakerState::Closed, None) => (true, "calls pass".to_owned()),
     };
-    Check { name: format!("power_bi:{}", status.principal), ok, reason }
+    Check {
+        name: format!("power_bi:{}", status.principal),
+        ok,
+        reason,
+    }
 }
 
 /// How the last reload went.
 fn configuration(shared: &Shared) -> Check {
     let (refusal, faulty) = (shared.refusal.load(), shared.faulty_secrets.load());
-    let mut reasons: Vec<String> = faulty.iter().map(|(key, error)| format!("{key}: {error}")).collect();
+    let mut reasons: Vec<String> = faulty
+        .iter()
+        .map(|(key, error)| format!("{key}: {error}"))
+        .collect();
     if let Some(refusal) = &**refusal {
-        reasons.insert(0, format!("the last reload was refused and the former state goes on: {refusal}"));
+        reasons.insert(
+            0,
+            format!("the last reload was refused and the former state goes on: {refusal}"),
+        );
     }
     let ok = reasons.is_empty();
-    let reason = if ok { "loaded".to_owned() } else { reasons.join("; ") };
-    Check { name: "configuration".into(), ok, reason }
+    let reason = if ok {
+        "loaded".to_owned()
+    } else {
+        reasons.join("; ")
+    };
+    Check {
+        name: "configuration".into(),
+        ok,
+        reason,
+    }
 }

@@ -45,7 +45,10 @@ pub enum Error {
 impl Error {
     /// A fault of the request itself.
     pub fn request(code: Code, detail: impl Into<String>) -> Self {
-        Self::Request { code, detail: detail.into() }
+        Self::Request {
+            code,
+            detail: detail.into(),
+        }
     }
 
     /// The stable code that the caller, the metrics and the audit record get.
@@ -88,7 +91,8 @@ impl Error {
         match self {
             Self::RateLimited { retry_after }
             | Self::PowerBi(
-                powerbi::Error::Throttled { retry_after, .. } | powerbi::Error::BreakerOpen { retry_after, .. },
+                powerbi::Error::Throttled { retry_after, .. }
+                | powerbi::Error::BreakerOpen { retry_after, .. },
             ) => Some(*retry_after),
             Self::Request { .. }
             | Self::MissingToken

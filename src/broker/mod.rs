@@ -92,7 +92,10 @@ impl Broker {
     /// A broker over `stages`.
     #[must_use]
     pub fn new(stages: Stages, request_timeout: Duration) -> Self {
-        Self { stages: ArcSwap::from_pointee(stages), request_timeout }
+        Self {
+            stages: ArcSwap::from_pointee(stages),
+            request_timeout,
+        }
     }
 
     /// Lets requests that begin from now on go through `stages`.
@@ -117,20 +120,34 @@ impl Broker {
     ///
     /// # Errors
     /// See [`Error`]; nothing is minted unless every stage before agreed.
-    pub async fn embed_token(&self, request: EmbedRequest, recording: &Recording) -> Result<Issued, Error> {
+    pub async fn embed_token(
+        &self,
+        request: EmbedRequest,
+        recording: &Recording,
+    ) -> Result<Issued, Error> {
         recording.asked(&request.ask.items, request.ask.target.as_deref());
         let stages = self.stages.load_full();
         let deadline = self.deadline();
 
         let caller = stages.admit(request.token.as_ref(), recording).await?;
         let grants = stages.decide(&caller, &request.ask, recording)?;
-        let case = Case { stages: &stages, grants: &grants, caller: &caller, request: &request, deadline };
+        let case = Case {
+            stages: &stages,
+            grants: &grants,
+            caller: &caller,
+            request: &request,
+            deadline,
+        };
         let (plan, token, provenance) = case.mint(recording).await?;
 
         recording.issued(&token, provenance);
         metrics::embed_token(recording::source(provenance));
         let refresh_after = refresh_after(&token);
-        Ok(Issued { token, refresh_after, items: plan.items().to_vec() })
+        Ok(Issued {
+            token,
+            refresh_after,
+            items: plan.items().to_vec(),
+        })
     }
 
     /// The items that the caller may embed, in catalogue order; no upstream call but the issuer's keys.
@@ -173,15 +190,29 @@ impl Broker {
 
 impl Stages {
     /// Verifies the caller and counts the request.
-    async fn admit(&self, token: Option<&BearerToken>, recording: &Recording) -> Result<Caller, Error> {
+    async fn admit(
+        &self,
+        token: Option<&BearerToken>,
+        recording: &Recording,
+    ) -> Result<Caller, Error> {
         let token = token.ok_or(Error::MissingToken)?;
-        let caller = self.verifier.verify(token, OffsetDateTime::now_utc()).await?;
+        let caller = self
+            .verifier
+            .verify(token, OffsetDateTime::now_utc())
+            .await?;
         recording.caller(&caller);
-        self.rate.check(&caller).map_err(|retry_after| Error::RateLimited { retry_after })?;
+        self.rate
+            .check(&caller)
+            .map_err(|retry_after| Error::RateLimited { retry_after })?;
         Ok(caller)
     }
 
-    fn decide(&self, caller: &Caller, ask: &Ask, recording: &Recording) -> Result<Vec<Grant>, Error> {
+    fn decide(
+        &self,
+        caller: &Caller,
+        ask: &Ask,
+        recording: &Recording,
+    ) -> Result<Vec<Grant>, Error> {
         let grants = note_refusal(self.policy.decide(caller, ask), recording)?;
         recording.granted(&grants);
         Ok(grants)
@@ -199,7 +230,10 @@ struct Case<'a> {
 
 impl Case<'_> {
     /// Plans from current policy and facts, and gets the token of that plan.
-    async fn mint(&self, recording: &Recording) -> Result<(EmbedPlan, EmbedToken, Provenance), Error> {
+    async fn mint(
+        &self,
+        recording: &Recording,
+    ) -> Result<(EmbedPlan, EmbedToken, Provenance), Error> {
         let mut plan = self.plan(Freshness::Cached, recording).await?;
         let powerbi = &self.stages.powerbi;
         // A master user without identity sees every row: whether the dataset still has none to hide is asked anew.
@@ -208,9 +242,11 @@ impl Case<'_> {
         }
         match self.token(&plan, recording).await {
             Ok((token, provenance)) => Ok((plan, token, provenance)),
-            Err(refused @ powerbi::Error::Rejected { status: 400 | 404, .. }) => {
-                self.mint_anew(&plan, refused, recording).await
-            }
+            Err(
+                refused @ powerbi::Error::Rejected {
+                    status: 400 | 404, ..
+                },
+            ) => self.mint_anew(&plan, refused, recording).await,
             Err(error) => Err(error.into()),
         }
     }
@@ -225,7 +261,10 @@ impl Case<'_> {
     ) -> Result<(EmbedPlan, EmbedToken, Provenance), Error> {
         let plan = match self.plan(Freshness::Reread, recording).await {
             Ok(plan) if plan.key() != refused_plan.key() => plan,
-            Err(error @ (Error::Refused(_) | Error::PowerBi(powerbi::Error::ItemUnavailable { .. }))) => {
+            Err(
+                error
+                @ (Error::Refused(_) | Error::PowerBi(powerbi::Error::ItemUnavailable { .. })),
+            ) => {
                 return Err(error);
             }
             Ok(_) | Err(_) => return Err(refused.into()),
@@ -236,14 +275,28 @@ impl Case<'_> {
 
     async fn plan(&self, freshness: Freshness, recording: &Recording) -> Result<EmbedPlan, Error> {
         let stages = self.stages;
-        let principal = self.grants.first().map(Grant::principal).unwrap_or_default();
-        let minter =
-            stages.minters.get(principal).ok_or_else(|| Error::UnknownPrincipal(principal.to_owned()))?;
+        let principal = self
+            .grants
+            .first()
+            .map(Grant::principal)
+            .unwrap_or_default();
+        let minter = stages
+            .minters
+            .get(principal)
+            .ok_or_else(|| Error::UnknownPrincipal(principal.to_owned()))?;
         let artifacts = stages
             .powerbi
-            .look_up(self.grants, self.request.ask.target.as_deref(), freshness, self.deadline)
+            .look_up(
+                self.grants,
+                self.request.ask.target.as_deref(),
+                freshness,
+                self.deadline,
+            )
             .await?;
-        let session_ends = stages.tokens.bind_to_caller_session.then(|| self.caller.expires_at());
+        let session_ends = stages
+            .tokens
+            .bind_to_caller_session
+            .then(|| self.caller.expires_at());
         let circumstances = Circumstances {
             minter,
             lifetime: stages.tokens.lifetime,
@@ -261,9 +314,19 @@ impl Case<'_> {
         plan: &EmbedPlan,
         recording: &Recording,
     ) -> Result<(EmbedToken, Provenance), powerbi::Error> {
-        let result = self.stages.powerbi.token(plan, OffsetDateTime::now_utc(), self.deadline).await;
+        let result = self
+            .stages
+            .powerbi
+            .token(plan, OffsetDateTime::now_utc(), self.deadline)
+            .await;
         if let Err(
-            powerbi::Error::Rejected { upstream_request_id, .. } | powerbi::Error::Quota { upstream_request_id },
+            powerbi::Error::Rejected {
+                upstream_request_id,
+                ..
+            }
+            | powerbi::Error::Quota {
+                upstream_request_id,
+            },
         ) = &result
         {
             recording.upstream_request(upstream_request_id.as_deref());
@@ -275,10 +338,15 @@ impl Case<'_> {
 /// Notes the rule that refused, where one did.
 fn note_refusal<T>(decided: Result<T, Denied>, recording: &Recording) -> Result<T, Denied> {
     decided.inspect_err(|denied| match denied {
-        Denied::NotPermitted { rule: Some(rule), .. } | Denied::IdentityUnmappable { rule, .. } => {
+        Denied::NotPermitted {
+            rule: Some(rule), ..
+        }
+        | Denied::IdentityUnmappable { rule, .. } => {
             recording.refused_by(rule);
         }
-        Denied::NotPermitted { rule: None, .. } | Denied::Unfit { .. } | Denied::NotCombinable { .. } => {}
+        Denied::NotPermitted { rule: None, .. }
+        | Denied::Unfit { .. }
+        | Denied::NotCombinable { .. } => {}
     })
 }
 

@@ -27,7 +27,11 @@ impl RateLimit {
         let quota = NonZeroU32::new(config.per_caller_per_minute)
             .zip(NonZeroU32::new(config.burst))
             .map(|(per_minute, burst)| Quota::per_minute(per_minute).allow_burst(burst));
-        Self { limiter: quota.map(RateLimiter::keyed), clock: DefaultClock::default(), hash: RandomState::new() }
+        Self {
+            limiter: quota.map(RateLimiter::keyed),
+            clock: DefaultClock::default(),
+            hash: RandomState::new(),
+        }
     }
 
     /// Counts a request of `caller`.
@@ -35,9 +39,13 @@ impl RateLimit {
     /// # Errors
     /// The time until the next request passes, when this one does not.
     pub fn check(&self, caller: &Caller) -> Result<(), Duration> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
         let key = self.hash.hash_one((caller.issuer(), caller.subject()));
-        limiter.check_key(&key).map_err(|denied| denied.wait_time_from(self.clock.now()))
+        limiter
+            .check_key(&key)
+            .map_err(|denied| denied.wait_time_from(self.clock.now()))
     }
 
     /// Forgets callers whose allowance is full again.

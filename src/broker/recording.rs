@@ -25,7 +25,10 @@ struct Draft {
 
 impl Recording {
     pub(super) fn new(audit: Arc<Audit>, record: AuditRecord) -> Self {
-        Self(Arc::new(Draft { audit, record: Mutex::new(Some(record)) }))
+        Self(Arc::new(Draft {
+            audit,
+            record: Mutex::new(Some(record)),
+        }))
     }
 
     /// Writes the record; `code` is `ok` or the problem's code.
@@ -119,7 +122,10 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(record) = self.record().take() {
-            self.audit.write_detached(AuditRecord { code: ABANDONED, ..record });
+            self.audit.write_detached(AuditRecord {
+                code: ABANDONED,
+                ..record
+            });
         }
     }
 }

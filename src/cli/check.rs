@@ -36,7 +36,12 @@ pub(super) fn load(file: &Path) -> Result<Config, Failure> {
 fn all(config: Option<Config>, mut mistakes: Vec<crate::config::Mistake>) -> Failure {
     let further = config.map(|config| block_on(async { Ok(app::check(config).await?) }));
     if let Some(Err(Failure::Faulty(Mistakes(further)))) = further {
-        mistakes.extend(further.into_iter().filter(|mistake| !mistakes.contains(mistake)).collect::<Vec<_>>());
+        mistakes.extend(
+            further
+                .into_iter()
+                .filter(|mistake| !mistakes.contains(mistake))
+                .collect::<Vec<_>>(),
+        );
     }
     Mistakes(mistakes).into()
 }

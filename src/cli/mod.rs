@@ -25,7 +25,12 @@ const EX_CONFIG: u8 = 78;
 #[command(name = "embed-broker", version)]
 pub struct Cli {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = "config/broker.yaml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "config/broker.yaml"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
@@ -99,7 +104,10 @@ fn report(failure: &Failure) {
     match failure {
         Failure::Faulty(mistakes) => {
             let count = mistakes.0.len();
-            eprintln!("{count} mistake{} in the configuration:\n{mistakes}", if count == 1 { "" } else { "s" });
+            eprintln!(
+                "{count} mistake{} in the configuration:\n{mistakes}",
+                if count == 1 { "" } else { "s" }
+            );
         }
         Failure::Failed(error) => eprintln!("embed-broker: {error:#}"),
     }
@@ -114,6 +122,8 @@ fn print(text: &str) {
 /// Runs a command that needs the runtime.
 fn block_on<T>(task: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     use anyhow::Context as _;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     runtime.context("cannot start the runtime")?.block_on(task)
 }

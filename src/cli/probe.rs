@@ -28,9 +28,21 @@ pub(super) fn run(file: &Path, args: &Args) -> Result<(), Failure> {
     };
     block_on(async {
         let outbound = Outbound::new(&Tls::default())?;
-        let response = outbound.client(&url).get(url.clone()).timeout(PATIENCE).send().await;
-        let status = response.map_err(reqwest::Error::without_url).with_context(|| format!("{url}"))?.status();
-        if status.is_success() { Ok(()) } else { Err(anyhow!("{url} answered {status}").into()) }
+        let response = outbound
+            .client(&url)
+            .get(url.clone())
+            .timeout(PATIENCE)
+            .send()
+            .await;
+        let status = response
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("{url}"))?
+            .status();
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(anyhow!("{url} answered {status}").into())
+        }
     })
 }
 

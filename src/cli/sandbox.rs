@@ -58,8 +58,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         })
         .await?;
         let ops_listen = free(args.bind, OPS_PORT).or_else(|_| free(args.bind, 0))?;
-        let addresses = Addresses { listen, ops_listen, upstream: upstream.url().to_owned() };
-        let files = unpack(&folder, &addresses).context("cannot write the sandbox's configuration")?;
+        let addresses = Addresses {
+            listen,
+            ops_listen,
+            upstream: upstream.url().to_owned(),
+        };
+        let files =
+            unpack(&folder, &addresses).context("cannot write the sandbox's configuration")?;
         let config = super::check::load(&files.config)?;
         telemetry::start(&config.telemetry);
         let app = App::start(config, &files.config).await?;
@@ -110,7 +115,10 @@ Below: one audit record a request. Stop with Ctrl-C.
 /// A folder of our own for files that people may edit; it stays, so that edits are not lost.
 fn folder() -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let folder = std::env::temp_dir().join(format!("embed-broker-sandbox-{}", uuid::Uuid::new_v4().simple()));
+    let folder = std::env::temp_dir().join(format!(
+        "embed-broker-sandbox-{}",
+        uuid::Uuid::new_v4().simple()
+    ));
     std::fs::DirBuilder::new()
         .mode(0o700)
         .create(&folder)

@@ -37,13 +37,21 @@ impl Mistake {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { place: place.into(), problem: problem.into(), remedy: remedy.into() }
+        Self {
+            place: place.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n    remedy: {}", self.place, self.problem, self.remedy)
+        write!(
+            f,
+            "{}: {}\n    remedy: {}",
+            self.place, self.problem, self.remedy
+        )
     }
 }
 
@@ -73,7 +81,10 @@ impl Config {
     /// With mistakes, the configuration holds defaults in their places: good for finding further mistakes (in the
     /// policy), never for running.
     #[must_use]
-    pub fn read(path: &Path, environment: Option<HashMap<String, String>>) -> (Option<Self>, Vec<Mistake>) {
+    pub fn read(
+        path: &Path,
+        environment: Option<HashMap<String, String>>,
+    ) -> (Option<Self>, Vec<Mistake>) {
         let tree = match tree(path, environment) {
             Ok(tree) => tree,
             Err(mistake) => return (None, vec![mistake]),
@@ -91,22 +102,47 @@ impl Config {
 
     /// Every secret that may come from a file, with its key path.
     pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
-        let issuers = self.authn.issuers.iter().enumerate().flat_map(|(i, issuer)| {
-            let hmac = issuer.hmac_secrets.iter().map(move |s| (format!("authn.issuers[{i}].hmac_secret"), s));
-            hmac.chain(issuer.jwks.iter().map(move |s| (format!("authn.issuers[{i}].jwks_file"), s)))
-        });
+        let issuers = self
+            .authn
+            .issuers
+            .iter()
+            .enumerate()
+            .flat_map(|(i, issuer)| {
+                let hmac = issuer
+                    .hmac_secrets
+                    .iter()
+                    .map(move |s| (format!("authn.issuers[{i}].hmac_secret"), s));
+                hmac.chain(
+                    issuer
+                        .jwks
+                        .iter()
+                        .map(move |s| (format!("authn.issuers[{i}].jwks_file"), s)),
+                )
+            });
         let principals = self.principals.iter().flat_map(|(name, principal)| {
-            principal.credentials.iter().enumerate().flat_map(move |(i, credential)| {
-                let key = format!("principals.{name}.credentials[{i}]");
-                match credential {
-                    Credential::ClientSecret(c) => vec![(format!("{key}.secret"), &c.resolved)],
-                    Credential::ClientCertificate(c) => std::iter::once((format!("{key}.certificate"), &c.resolved))
-                        .chain(c.resolved_password.iter().map(|p| (format!("{key}.password"), p)))
-                        .collect(),
-                    Credential::MasterUser(u) => vec![(format!("{key}.password"), &u.resolved)],
-                    Credential::WorkloadIdentity(_) | Credential::ManagedIdentity(_) => Vec::new(),
-                }
-            })
+            principal
+                .credentials
+                .iter()
+                .enumerate()
+                .flat_map(move |(i, credential)| {
+                    let key = format!("principals.{name}.credentials[{i}]");
+                    match credential {
+                        Credential::ClientSecret(c) => vec![(format!("{key}.secret"), &c.resolved)],
+                        Credential::ClientCertificate(c) => {
+                            std::iter::once((format!("{key}.certificate"), &c.resolved))
+                                .chain(
+                                    c.resolved_password
+                                        .iter()
+                                        .map(|p| (format!("{key}.password"), p)),
+                                )
+                                .collect()
+                        }
+                        Credential::MasterUser(u) => vec![(format!("{key}.password"), &u.resolved)],
+                        Credential::WorkloadIdentity(_) | Credential::ManagedIdentity(_) => {
+                            Vec::new()
+                        }
+                    }
+                })
         });
         issuers.chain(principals)
     }
@@ -115,12 +151,21 @@ impl Config {
     /// its [refreshes](Secret::refresh).
     pub fn keep_secrets_of(&mut self, previous: &Self) {
         for issuer in &mut self.authn.issuers {
-            if let Some(same) = previous.authn.issuers.iter().find(|former| *former == issuer) {
+            if let Some(same) = previous
+                .authn
+                .issuers
+                .iter()
+                .find(|former| *former == issuer)
+            {
                 *issuer = same.clone();
             }
         }
         for (name, principal) in &mut self.principals {
-            if let Some(same) = previous.principals.get(name).filter(|former| *former == principal) {
+            if let Some(same) = previous
+                .principals
+                .get(name)
+                .filter(|former| *former == principal)
+            {
                 *principal = same.clone();
             }
         }
@@ -129,7 +174,10 @@ impl Config {
     /// Makes paths relative to the file's folder and reads every secret.
     fn resolve(&mut self, folder: &Path, mistakes: &mut Vec<Mistake>) {
         self.policy_file = folder.join(&self.policy_file);
-        for file in [&mut self.tls.extra_ca_file, &mut self.audit.file].into_iter().flatten() {
+        for file in [&mut self.tls.extra_ca_file, &mut self.audit.file]
+            .into_iter()
+            .flatten()
+        {
             *file = folder.join(&file);
         }
         let mut reader = SecretReader { folder, mistakes };
@@ -148,8 +196,12 @@ impl Config {
                 issuer.hmac_secret_previous_env.as_deref(),
             );
             issuer.hmac_secrets = current.into_iter().chain(previous).collect();
-            issuer.jwks =
-                reader.read(&format!("{key}.jwks"), None, issuer.jwks_file.as_deref(), None);
+            issuer.jwks = reader.read(
+                &format!("{key}.jwks"),
+                None,
+                issuer.jwks_file.as_deref(),
+                None,
+            );
         }
         for (name, principal) in &mut self.principals {
             for (i, credential) in principal.credentials.iter_mut().enumerate() {
@@ -271,9 +323,14 @@ fn tree(path: &Path, environment: Option<HashMap<String, String>>) -> Result<Val
         .add_source(source)
         .build();
     let tree = built.and_then(config::Config::try_deserialize::<HashMap<String, Value>>);
-    tree.map(|table| Value::new(None, ValueKind::Table(table.into_iter().collect()))).map_err(|error| {
-        Mistake::new(path.display().to_string(), error.to_string(), "write it as YAML with one value for each key")
-    })
+    tree.map(|table| Value::new(None, ValueKind::Table(table.into_iter().collect())))
+        .map_err(|error| {
+            Mistake::new(
+                path.display().to_string(),
+                error.to_string(),
+                "write it as YAML with one value for each key",
+            )
+        })
 }
 
 /// Reads the tree into a `Config`, with one mistake for each value that does not fit.
@@ -299,7 +356,9 @@ fn take_out(tree: &mut Value, segments: &[Segment]) -> bool {
         ([Segment::Map { key }], ValueKind::Table(table)) => table.remove(key).is_some(),
         ([Segment::Map { key }, rest @ ..], ValueKind::Table(table)) => {
             // A path that goes deeper than the tree (a variant's field) ends at the value itself.
-            let inner = table.get_mut(key).is_some_and(|value| take_out(value, rest));
+            let inner = table
+                .get_mut(key)
+                .is_some_and(|value| take_out(value, rest));
             inner || table.remove(key).is_some()
         }
         ([Segment::Seq { index }, rest @ ..], ValueKind::Array(items)) if *index < items.len() => {
@@ -317,7 +376,11 @@ fn take_out(tree: &mut Value, segments: &[Segment]) -> bool {
 fn innermost(error: &ConfigError) -> String {
     match error {
         ConfigError::At { error, .. } => innermost(error),
-        ConfigError::Type { unexpected, expected, .. } => format!("is {unexpected}, expected {expected}"),
+        ConfigError::Type {
+            unexpected,
+            expected,
+            ..
+        } => format!("is {unexpected}, expected {expected}"),
         other => other.to_string(),
     }
 }

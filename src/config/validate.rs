@@ -13,8 +13,9 @@ use super::{AuditSink, Config, Credential, Issuer, Mistake, Principal, Tenants};
 const MIN_HMAC_BYTES: usize = 32;
 
 /// Signature algorithms an issuer may list.
-const ALGORITHMS: [&str; 10] =
-    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256"];
+const ALGORITHMS: [&str; 10] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "HS256",
+];
 
 /// Whether the URL's host is this machine.
 #[must_use]
@@ -41,7 +42,12 @@ pub fn secure_or_loopback(url: &Url) -> bool {
 struct Report<'a>(&'a mut Vec<Mistake>);
 
 impl Report<'_> {
-    fn add(&mut self, place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
+    fn add(
+        &mut self,
+        place: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.0.push(Mistake::new(place, problem, remedy));
     }
 
@@ -53,7 +59,11 @@ impl Report<'_> {
 
     fn url(&mut self, place: String, url: Option<&Url>) {
         if url.is_some_and(|url| !secure_or_loopback(url)) {
-            self.add(place, "is no https URL", "use https; plain http is accepted to loopback hosts only");
+            self.add(
+                place,
+                "is no https URL",
+                "use https; plain http is accepted to loopback hosts only",
+            );
         }
     }
 }
@@ -72,7 +82,12 @@ pub(super) fn check(config: &Config, mistakes: &mut Vec<Mistake>) {
 
 fn server(config: &Config, report: &mut Report<'_>) {
     let server = &config.server;
-    report.unless(server.max_in_flight > 0, "server.max_in_flight", "is 0", "allow at least one request");
+    report.unless(
+        server.max_in_flight > 0,
+        "server.max_in_flight",
+        "is 0",
+        "allow at least one request",
+    );
     report.unless(
         server.request_timeout >= Duration::from_secs(1),
         "server.request_timeout",
@@ -88,14 +103,19 @@ fn server(config: &Config, report: &mut Report<'_>) {
     if let Some(path) = &config.tls.extra_ca_file
         && let Err(error) = std::fs::File::open(path)
     {
-        report.add("tls.extra_ca_file", format!("cannot be read: {error}"), "name a readable PEM file");
+        report.add(
+            "tls.extra_ca_file",
+            format!("cannot be read: {error}"),
+            "name a readable PEM file",
+        );
     }
 }
 
 fn cors(config: &Config, report: &mut Report<'_>) {
     for (i, origin) in config.cors.allowed_origins.iter().enumerate() {
         let exact = Url::parse(origin).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *origin
+            matches!(url.scheme(), "http" | "https")
+                && url.origin().ascii_serialization() == *origin
         });
         if !exact {
             report.add(
@@ -117,9 +137,9 @@ fn credentials_of_callers(config: &Config, report: &mut Report<'_>) {
         "forgive clock differences of seconds, such as 30s",
     );
     if let Some(name) = &authn.token_header {
-        let valid = name.parse::<http::HeaderName>().is_ok_and(|name| {
-            name != http::header::AUTHORIZATION && name != http::header::COOKIE
-        });
+        let valid = name
+            .parse::<http::HeaderName>()
+            .is_ok_and(|name| name != http::header::AUTHORIZATION && name != http::header::COOKIE);
         report.unless(
             valid,
             "authn.token_header",
@@ -129,21 +149,39 @@ fn credentials_of_callers(config: &Config, report: &mut Report<'_>) {
     }
     if let Some(name) = &authn.cookie {
         let valid = !name.is_empty() && name.parse::<http::HeaderName>().is_ok();
-        report.unless(valid, "authn.cookie", "is no cookie name", "use letters, digits, `-` and `_`");
+        report.unless(
+            valid,
+            "authn.cookie",
+            "is no cookie name",
+            "use letters, digits, `-` and `_`",
+        );
     }
 }
 
 fn issuers(config: &Config, report: &mut Report<'_>) {
     let issuers = &config.authn.issuers;
-    report.unless(!issuers.is_empty(), "authn.issuers", "is empty, so that nobody could sign in", "add an issuer");
+    report.unless(
+        !issuers.is_empty(),
+        "authn.issuers",
+        "is empty, so that nobody could sign in",
+        "add an issuer",
+    );
     let (mut names, mut urls) = (HashSet::new(), HashSet::new());
     for (i, issuer) in issuers.iter().enumerate() {
         let key = format!("authn.issuers[{i}]");
         if !names.insert(issuer.name()) {
-            report.add(format!("{key}.name"), format!("`{}` is taken", issuer.name()), "give every issuer its own name");
+            report.add(
+                format!("{key}.name"),
+                format!("`{}` is taken", issuer.name()),
+                "give every issuer its own name",
+            );
         }
         if !urls.insert(&issuer.issuer) {
-            report.add(format!("{key}.issuer"), "stands twice", "give every issuer once, with all its audiences");
+            report.add(
+                format!("{key}.issuer"),
+                "stands twice",
+                "give every issuer once, with all its audiences",
+            );
         }
         issuer_itself(&key, issuer, report);
         issuer_keys(&key, issuer, report);
@@ -152,10 +190,15 @@ fn issuers(config: &Config, report: &mut Report<'_>) {
 }
 
 fn issuer_itself(key: &str, issuer: &Issuer, report: &mut Report<'_>) {
-    let has_keys = issuer.jwks_uri.is_some() || issuer.jwks_file.is_some() || !issuer.hmac_secrets.is_empty();
+    let has_keys =
+        issuer.jwks_uri.is_some() || issuer.jwks_file.is_some() || !issuer.hmac_secrets.is_empty();
     let url = Url::parse(&issuer.issuer).ok().filter(secure_or_loopback);
     if issuer.issuer.is_empty() {
-        report.add(format!("{key}.issuer"), "is missing", "give the exact `iss` of the issuer's tokens");
+        report.add(
+            format!("{key}.issuer"),
+            "is missing",
+            "give the exact `iss` of the issuer's tokens",
+        );
     } else if url.is_none() && !has_keys {
         report.add(
             format!("{key}.issuer"),
@@ -201,7 +244,11 @@ fn issuer_keys(key: &str, issuer: &Issuer, report: &mut Report<'_>) {
             "keep one of jwks_uri, jwks_file and hmac_secret: a shared secret beside public keys invites forgery",
         );
     }
-    if issuer.hmac_secrets.iter().any(|secret| secret.current().expose_secret().len() < MIN_HMAC_BYTES) {
+    if issuer
+        .hmac_secrets
+        .iter()
+        .any(|secret| secret.current().expose_secret().len() < MIN_HMAC_BYTES)
+    {
         report.add(
             format!("{key}.hmac_secret"),
             format!("is shorter than {MIN_HMAC_BYTES} bytes"),
@@ -219,10 +266,18 @@ fn issuer_tenants(key: &str, issuer: &Issuer, report: &mut Report<'_>) {
             "list the accepted tenant ids, or write `any` and let policy decide",
         ),
         Some(_) if !multi_tenant => {
-            report.add(format!("{key}.tenants"), "needs {tid} in `issuer`", "remove it, or use the {tid} form");
+            report.add(
+                format!("{key}.tenants"),
+                "needs {tid} in `issuer`",
+                "remove it, or use the {tid} form",
+            );
         }
         Some(Tenants::Listed(ids)) if ids.is_empty() || ids.iter().any(|id| !is_guid(id)) => {
-            report.add(format!("{key}.tenants"), "must be tenant ids (GUIDs) or `any`", "list at least one GUID");
+            report.add(
+                format!("{key}.tenants"),
+                "must be tenant ids (GUIDs) or `any`",
+                "list at least one GUID",
+            );
         }
         _ => {}
     }
@@ -230,7 +285,11 @@ fn issuer_tenants(key: &str, issuer: &Issuer, report: &mut Report<'_>) {
 
 fn principals(config: &Config, report: &mut Report<'_>) {
     if !config.principals.contains_key("default") {
-        report.add("principals.default", "is missing", "configure at least the principal `default`");
+        report.add(
+            "principals.default",
+            "is missing",
+            "configure at least the principal `default`",
+        );
     }
     for (name, principal) in &config.principals {
         principal_itself(&format!("principals.{name}"), principal, report);
@@ -238,12 +297,19 @@ fn principals(config: &Config, report: &mut Report<'_>) {
 }
 
 fn principal_itself(key: &str, principal: &Principal, report: &mut Report<'_>) {
-    let managed = principal.credentials.iter().all(|c| matches!(c, Credential::ManagedIdentity(_)));
+    let managed = principal
+        .credentials
+        .iter()
+        .all(|c| matches!(c, Credential::ManagedIdentity(_)));
     let tenant = &principal.tenant_id;
     if !(is_guid(tenant) || is_domain(tenant) || managed && tenant.is_empty()) {
         report.add(
             format!("{key}.tenant_id"),
-            if tenant.is_empty() { "is missing" } else { "is neither a GUID nor a domain" },
+            if tenant.is_empty() {
+                "is missing"
+            } else {
+                "is neither a GUID nor a domain"
+            },
             "give the Entra tenant's id (in quotes)",
         );
     }
@@ -251,22 +317,37 @@ fn principal_itself(key: &str, principal: &Principal, report: &mut Report<'_>) {
     if !(is_guid(client) || managed && client.is_empty()) {
         report.add(
             format!("{key}.client_id"),
-            if client.is_empty() { "is missing" } else { "is no GUID" },
+            if client.is_empty() {
+                "is missing"
+            } else {
+                "is no GUID"
+            },
             "give the application (client) id of the app registration (in quotes)",
         );
     }
-    if principal.object_id.as_deref().is_some_and(|id| !is_guid(id)) {
+    if principal
+        .object_id
+        .as_deref()
+        .is_some_and(|id| !is_guid(id))
+    {
         report.add(
             format!("{key}.object_id"),
             "is no GUID",
             "give the object id shown under Enterprise applications, not App registrations",
         );
     }
-    report.url(format!("{key}.authority_url"), principal.authority_url.as_ref());
+    report.url(
+        format!("{key}.authority_url"),
+        principal.authority_url.as_ref(),
+    );
     report.url(format!("{key}.api_url"), principal.api_url.as_ref());
     for (i, host) in principal.embed_hosts.iter().enumerate() {
         if host.is_empty() || host.contains('/') {
-            report.add(format!("{key}.embed_hosts[{i}]"), "is no host name", "write a host such as app.powerbi.com");
+            report.add(
+                format!("{key}.embed_hosts[{i}]"),
+                "is no host name",
+                "write a host such as app.powerbi.com",
+            );
         }
     }
     master_user(key, principal, report);
@@ -279,7 +360,9 @@ fn master_user(key: &str, principal: &Principal, report: &mut Report<'_>) {
         "is empty, so that no token could be fetched",
         "add a credential, such as { kind: client_secret, secret_file: … }",
     );
-    let Some(username) = principal.master_user() else { return };
+    let Some(username) = principal.master_user() else {
+        return;
+    };
     report.unless(
         principal.allow_master_user,
         &format!("{key}.allow_master_user"),
@@ -319,10 +402,16 @@ fn lifetimes(config: &Config, report: &mut Report<'_>) {
 
 fn audit(config: &Config, report: &mut Report<'_>) {
     match (config.audit.sink, &config.audit.file) {
-        (AuditSink::File, None) => report.add("audit.file", "is missing with sink: file", "name the file"),
+        (AuditSink::File, None) => {
+            report.add("audit.file", "is missing with sink: file", "name the file")
+        }
         (AuditSink::File, Some(path)) => {
             // The file is opened as the sink will open it: a trail that cannot be written must not start.
-            if let Err(error) = std::fs::OpenOptions::new().append(true).create(true).open(path) {
+            if let Err(error) = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+            {
                 report.add(
                     "audit.file",
                     format!("{} cannot be opened for writing: {error}", path.display()),
@@ -331,7 +420,11 @@ fn audit(config: &Config, report: &mut Report<'_>) {
             }
         }
         (AuditSink::Stdout, Some(_)) => {
-            report.add("audit.file", "has no effect with sink: stdout", "write sink: file, or remove it");
+            report.add(
+                "audit.file",
+                "has no effect with sink: stdout",
+                "write sink: file, or remove it",
+            );
         }
         (AuditSink::Stdout, None) => {}
     }
@@ -339,9 +432,16 @@ fn audit(config: &Config, report: &mut Report<'_>) {
 
 fn telemetry(config: &Config, report: &mut Report<'_>) {
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log_level) {
-        report.add("telemetry.log_level", error.to_string(), "write a level (error, warn, info, debug) or a filter");
+        report.add(
+            "telemetry.log_level",
+            error.to_string(),
+            "write a level (error, warn, info, debug) or a filter",
+        );
     }
-    report.url("telemetry.otlp_endpoint".into(), config.telemetry.otlp_endpoint.as_ref());
+    report.url(
+        "telemetry.otlp_endpoint".into(),
+        config.telemetry.otlp_endpoint.as_ref(),
+    );
 }
 
 impl Issuer {
@@ -351,14 +451,21 @@ impl Issuer {
         if !self.name.is_empty() {
             return self.name.clone();
         }
-        let host = Url::parse(&self.issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = Url::parse(&self.issuer)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned));
         host.unwrap_or_else(|| self.issuer.clone())
     }
 
     /// Accepted `alg` values.
     pub fn algorithms(&self) -> impl Iterator<Item = &str> {
         const DEFAULT: &[String] = &[];
-        let listed = self.algorithms.as_deref().unwrap_or(DEFAULT).iter().map(String::as_str);
+        let listed = self
+            .algorithms
+            .as_deref()
+            .unwrap_or(DEFAULT)
+            .iter()
+            .map(String::as_str);
         listed.chain(self.algorithms.is_none().then_some("RS256"))
     }
 }
@@ -368,5 +475,8 @@ fn is_guid(text: &str) -> bool {
 }
 
 fn is_domain(text: &str) -> bool {
-    text.contains('.') && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+    text.contains('.')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
 }

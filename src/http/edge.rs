@@ -27,9 +27,19 @@ impl Edge {
         cookie: Option<&str>,
         blob_headers: &[String],
     ) -> Self {
-        let origins: Vec<HeaderValue> = allowed_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
-        let blob_headers: Vec<HeaderName> = blob_headers.iter().filter_map(|name| name.parse().ok()).collect();
-        let mut headers = vec![header::AUTHORIZATION, header::CONTENT_TYPE, RequestId::HEADER];
+        let origins: Vec<HeaderValue> = allowed_origins
+            .iter()
+            .filter_map(|origin| origin.parse().ok())
+            .collect();
+        let blob_headers: Vec<HeaderName> = blob_headers
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        let mut headers = vec![
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            RequestId::HEADER,
+        ];
         headers.extend(blob_headers.iter().cloned());
         let cors = CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins.clone()))
@@ -50,7 +60,9 @@ impl Edge {
     /// Whether pages of this origin may call.
     #[must_use]
     pub fn allows(&self, origin: &[u8]) -> bool {
-        self.origins.iter().any(|listed| listed.as_bytes() == origin)
+        self.origins
+            .iter()
+            .any(|listed| listed.as_bytes() == origin)
     }
 
     /// The CORS layer.

@@ -70,8 +70,13 @@ pub(super) async fn embed_token(
     let (parts, body) = request.into_parts();
     let token = extract::credential(&edge, &parts)?;
     let blobs = extract::blobs(&edge, &parts.headers)?;
-    let ask = extract::json::<Body>(&parts.headers, body).await?.try_into()?;
-    let issued = app.broker().embed_token(EmbedRequest { token, ask, blobs }, &recording).await?;
+    let ask = extract::json::<Body>(&parts.headers, body)
+        .await?
+        .try_into()?;
+    let issued = app
+        .broker()
+        .embed_token(EmbedRequest { token, ask, blobs }, &recording)
+        .await?;
     Ok(([(CACHE_CONTROL, "no-store")], Json(Answer::from(&issued))).into_response())
 }
 
@@ -85,12 +90,19 @@ impl TryFrom<Body> for Ask {
             (Some(item), None) => vec![item],
             (None, Some(items)) if (1..=MAX_ITEMS).contains(&items.len()) => items,
             (None, Some(_)) => return fault("`items` must name 1 to 50 items."),
-            (Some(_), Some(_)) | (None, None) => return fault("Give exactly one of `item` and `items`."),
+            (Some(_), Some(_)) | (None, None) => {
+                return fault("Give exactly one of `item` and `items`.");
+            }
         };
         if body.target.is_some() && !single {
             return fault("`target` goes with `item` only.");
         }
-        Ok(Self { items, access: body.access, save_as: body.save_as, target: body.target })
+        Ok(Self {
+            items,
+            access: body.access,
+            save_as: body.save_as,
+            target: body.target,
+        })
     }
 }
 
@@ -99,8 +111,15 @@ impl<'a> From<&'a Issued> for Answer<'a> {
         let token = issued.token.secret().expose_secret();
         let items = issued.items.iter().map(|planned| AnswerItem {
             item: &planned.item,
-            renewal: if planned.re_embed { "re_embed" } else { "set_access_token" },
-            embed_config: EmbedConfig { planned: &planned.embed_config, access_token: token },
+            renewal: if planned.re_embed {
+                "re_embed"
+            } else {
+                "set_access_token"
+            },
+            embed_config: EmbedConfig {
+                planned: &planned.embed_config,
+                access_token: token,
+            },
         });
         Self {
             token,
@@ -112,6 +131,8 @@ impl<'a> From<&'a Issued> for Answer<'a> {
     }
 }
 
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -40,9 +40,14 @@ impl RequestId {
     pub fn of(headers: &HeaderMap) -> Self {
         let sane = |id: &&str| {
             (1..=128).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         };
-        let given = headers.get(Self::HEADER).and_then(|value| value.to_str().ok()).filter(sane);
+        let given = headers
+            .get(Self::HEADER)
+            .and_then(|value| value.to_str().ok())
+            .filter(sane);
         Self(given.map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned))
     }
 }
@@ -58,24 +63,35 @@ pub(super) fn credential(edge: &Edge, parts: &Parts) -> Result<Option<BearerToke
         found.push(Credential::Authorization(text(value.as_bytes())));
     }
     if let Some(name) = &edge.token_header {
-        found.extend(headers.get_all(name).iter().map(|value| Credential::Header(text(value.as_bytes()))));
+        found.extend(
+            headers
+                .get_all(name)
+                .iter()
+                .map(|value| Credential::Header(text(value.as_bytes()))),
+        );
     }
     if let Some(name) = &edge.cookie {
         found.extend(cookies(headers, name).map(Credential::Cookie));
     }
     if found.len() > 1 {
-        return Err(Problem::new(Code::AmbiguousCredentials, "the request carries more than one credential"));
+        return Err(Problem::new(
+            Code::AmbiguousCredentials,
+            "the request carries more than one credential",
+        ));
     }
     match found.pop() {
         None => Ok(None),
         // Another scheme (Basic, Negotiate …) is no credential of ours.
         Some(Credential::Authorization(value)) => Ok(bearer(&value).map(BearerToken::new)),
-        Some(Credential::Header(value)) => {
-            Ok(Some(BearerToken::new(bearer(&value).unwrap_or_else(|| value.trim().to_owned()))))
-        }
+        Some(Credential::Header(value)) => Ok(Some(BearerToken::new(
+            bearer(&value).unwrap_or_else(|| value.trim().to_owned()),
+        ))),
         Some(Credential::Cookie(value)) => {
             if !may_use_cookie(edge, parts) {
-                return Err(Problem::new(Code::OriginNotAllowed, "the Origin may not use the sign-in cookie"));
+                return Err(Problem::new(
+                    Code::OriginNotAllowed,
+                    "the Origin may not use the sign-in cookie",
+                ));
             }
             Ok(Some(BearerToken::new(value)))
         }
@@ -96,11 +112,16 @@ fn text(bytes: &[u8]) -> String {
 fn bearer(value: &str) -> Option<String> {
     let value = value.trim();
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().to_owned())
 }
 
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
-    let lines = headers.get_all(COOKIE).iter().map(|value| text(value.as_bytes()));
+    let lines = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(|value| text(value.as_bytes()));
     lines.flat_map(move |line| {
         let pairs: Vec<String> = line
             .split(';')
@@ -114,9 +135,17 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = St
 
 /// A browser attaches cookies to requests of any page, so the page must be one of ours.
 fn may_use_cookie(edge: &Edge, parts: &Parts) -> bool {
-    let listed = parts.headers.get(ORIGIN).is_some_and(|origin| edge.allows(origin.as_bytes()));
+    let listed = parts
+        .headers
+        .get(ORIGIN)
+        .is_some_and(|origin| edge.allows(origin.as_bytes()));
     let safe = matches!(parts.method, Method::GET | Method::HEAD);
-    let same_origin = || parts.headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+    let same_origin = || {
+        parts
+            .headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "same-origin")
+    };
     listed || safe && same_origin()
 }
 
@@ -124,13 +153,17 @@ fn may_use_cookie(edge: &Edge, parts: &Parts) -> bool {
 ///
 /// # Errors
 /// One that stands twice or is no text (400).
-pub(super) fn blobs(edge: &Edge, headers: &HeaderMap) -> Result<BTreeMap<String, SecretString>, Problem> {
+pub(super) fn blobs(
+    edge: &Edge,
+    headers: &HeaderMap,
+) -> Result<BTreeMap<String, SecretString>, Problem> {
     let mut blobs = BTreeMap::new();
     for name in &edge.blob_headers {
         let mut values = headers.get_all(name).iter();
         let Some(value) = values.next() else { continue };
         let Some(value) = value.to_str().ok().filter(|_| values.next().is_none()) else {
-            let detail = format!("The header {name} must stand once and hold visible ASCII characters.");
+            let detail =
+                format!("The header {name} must stand once and hold visible ASCII characters.");
             return Err(Problem::request(Code::InvalidRequest, detail));
         };
         blobs.insert(name.as_str().to_owned(), SecretString::from(value));
@@ -142,15 +175,24 @@ pub(super) fn blobs(edge: &Edge, headers: &HeaderMap) -> Result<BTreeMap<String,
 ///
 /// # Errors
 /// 415, 413 or 400, with what to change.
-pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+pub(super) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
     if !is_json(headers) {
-        return Err(Problem::new(Code::UnsupportedMediaType, "the content type is not application/json"));
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "the content type is not application/json",
+        ));
     }
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect());
     let bytes = match collected.await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Problem::new(Code::BodyTooLarge, "the body is longer than 16 KiB"));
+            return Err(Problem::new(
+                Code::BodyTooLarge,
+                "the body is longer than 16 KiB",
+            ));
         }
         Ok(Err(_)) => return Err(invalid("The body could not be read.")),
         Err(_) => return Err(invalid("The body did not arrive in time.")),
@@ -158,10 +200,19 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
     let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let place = if path == "." { String::new() } else { format!(" at `{path}`") };
-        invalid(format!("The body does not have the documented form{place}: {}.", error.inner()))
+        let place = if path == "." {
+            String::new()
+        } else {
+            format!(" at `{path}`")
+        };
+        invalid(format!(
+            "The body does not have the documented form{place}: {}.",
+            error.inner()
+        ))
     })?;
-    deserializer.end().map_err(|_| invalid("The body holds more than one JSON value."))?;
+    deserializer
+        .end()
+        .map_err(|_| invalid("The body holds more than one JSON value."))?;
     Ok(value)
 }
 
@@ -171,8 +222,15 @@ fn invalid(detail: impl Into<String>) -> Problem {
 
 fn is_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (types.next(), types.next()) else { return false };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let (Some(value), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -186,7 +244,12 @@ pub(super) fn client(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet])
         .iter()
         .flat_map(|value| value.to_str().unwrap_or_default().split(','))
         // An entry that is no address ends what can be believed: everything before it is dropped below.
-        .map(|entry| entry.trim().parse::<IpAddr>().map(|address| address.to_canonical()))
+        .map(|entry| {
+            entry
+                .trim()
+                .parse::<IpAddr>()
+                .map(|address| address.to_canonical())
+        })
         .rev()
         .map_while(Result::ok)
         .collect();

@@ -52,7 +52,13 @@ pub(super) async fn items(
         access: entry.access,
         needs_target: entry.needs_target,
     });
-    Ok(([(CACHE_CONTROL, "no-store")], Json(Items { items: items.collect() })).into_response())
+    Ok((
+        [(CACHE_CONTROL, "no-store")],
+        Json(Items {
+            items: items.collect(),
+        }),
+    )
+        .into_response())
 }
 
 /// The reports that an item with `report: "*"` may be aimed at.
@@ -66,9 +72,19 @@ pub(super) async fn targets(
     let Path(item) = item.map_err(|_| Problem::new(Code::NotFound, "the path is no UTF-8"))?;
     let targets = app.broker().targets(token, item, &recording).await?;
     let targets = targets.into_iter().map(|target| Target {
-        r#type: if target.paginated { Kind::PaginatedReport } else { Kind::Report },
+        r#type: if target.paginated {
+            Kind::PaginatedReport
+        } else {
+            Kind::Report
+        },
         id: target.id,
         name: target.name,
     });
-    Ok(([(CACHE_CONTROL, "no-store")], Json(Targets { targets: targets.collect() })).into_response())
+    Ok((
+        [(CACHE_CONTROL, "no-store")],
+        Json(Targets {
+            targets: targets.collect(),
+        }),
+    )
+        .into_response())
 }

@@ -75,7 +75,12 @@ impl AppState {
     #[must_use]
     pub fn new(broker: Broker, edge: Edge, trusted_proxies: Vec<IpNet>) -> Self {
         let edge = ArcSwap::from_pointee(edge);
-        Self(Arc::new(Shared { broker, edge, life: Life::default(), trusted_proxies }))
+        Self(Arc::new(Shared {
+            broker,
+            edge,
+            life: Life::default(),
+            trusted_proxies,
+        }))
     }
 
     /// The broker.
@@ -146,7 +151,9 @@ pub fn router(app: AppState, limits: Limits) -> Router {
         .route("/livez", get(ops::livez))
         .route("/readyz", get(readyz))
         .fallback(async || Problem::new(Code::NotFound, "no such path"))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "no such method here"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "no such method here")
+        })
         .layer(from_fn_with_state(app.clone(), cors))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(app.clone(), observe::observe))
@@ -168,7 +175,10 @@ async fn readyz(State(app): State<AppState>) -> Response {
 
 async fn limit_reached(error: BoxError) -> Problem {
     if error.is::<Overloaded>() {
-        Problem::new(Code::Overloaded, "server.max_in_flight requests are under way")
+        Problem::new(
+            Code::Overloaded,
+            "server.max_in_flight requests are under way",
+        )
     } else if error.is::<tower::timeout::error::Elapsed>() {
         Problem::new(Code::UpstreamTimeout, "server.request_timeout has passed")
     } else {
@@ -176,7 +186,11 @@ async fn limit_reached(error: BoxError) -> Problem {
     }
 }
 
-async fn refuse_while_draining(State(app): State<AppState>, request: Request, next: Next) -> Response {
+async fn refuse_while_draining(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
     if app.life().is_draining() {
         return Problem::new(Code::ShuttingDown, "the process is ending").into_response();
     }
@@ -203,6 +217,8 @@ async fn cors(State(app): State<AppState>, request: Request, next: Next) -> Resp
 
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
     Problem::new(Code::Internal, format!("a handler panicked: {text}")).into_response()
 }

@@ -21,10 +21,20 @@ use crate::metrics;
 const UNMATCHED: &str = "unmatched";
 
 /// Templates of the routes, as metric labels.
-const ROUTES: [&str; 6] =
-    ["/embed-token", "/items", "/items/{item}/targets", "/openapi.yaml", "/livez", "/readyz"];
+const ROUTES: [&str; 6] = [
+    "/embed-token",
+    "/items",
+    "/items/{item}/targets",
+    "/openapi.yaml",
+    "/livez",
+    "/readyz",
+];
 
-pub(super) async fn observe(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(app): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let id = RequestId::of(request.headers());
     let route = route(&request);
@@ -33,7 +43,9 @@ pub(super) async fn observe(State(app): State<AppState>, mut request: Request, n
         request.extensions_mut().insert(recording.clone());
     }
     let span = tracing::info_span!("request", request_id = %id.0, route);
-    answer(next, request, recording, &id, route, began).instrument(span).await
+    answer(next, request, recording, &id, route, began)
+        .instrument(span)
+        .await
 }
 
 async fn answer(
@@ -46,13 +58,20 @@ async fn answer(
 ) -> Response {
     let mut response = next.run(request).await;
     let mut problem = response.extensions_mut().remove::<Problem>();
-    let code = |problem: &Option<Problem>| problem.as_ref().map_or("ok", |problem| problem.code().as_str());
+    let code = |problem: &Option<Problem>| {
+        problem
+            .as_ref()
+            .map_or("ok", |problem| problem.code().as_str())
+    };
     if let Some(recording) = recording {
         if let Some(problem) = &problem {
             recording.reason(&problem.reason());
         }
         if recording.finish(code(&problem)).await.is_err() {
-            let unrecorded = Problem::new(Code::AuditUnavailable, "the audit record could not be written");
+            let unrecorded = Problem::new(
+                Code::AuditUnavailable,
+                "the audit record could not be written",
+            );
             response = unrecorded.clone().into_response();
             problem = Some(unrecorded);
         }
@@ -78,7 +97,12 @@ fn log(problem: &Problem) {
     }
 }
 
-fn record(app: &AppState, request: &Request, route: &'static str, id: &RequestId) -> Option<Recording> {
+fn record(
+    app: &AppState,
+    request: &Request,
+    route: &'static str,
+    id: &RequestId,
+) -> Option<Recording> {
     let event = match route {
         "/embed-token" => Event::EmbedToken,
         "/items" => Event::Items,
@@ -95,6 +119,12 @@ fn record(app: &AppState, request: &Request, route: &'static str, id: &RequestId
 }
 
 fn route(request: &Request) -> &'static str {
-    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    ROUTES.into_iter().find(|route| Some(*route) == matched).unwrap_or(UNMATCHED)
+    let matched = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str);
+    ROUTES
+        .into_iter()
+        .find(|route| Some(*route) == matched)
+        .unwrap_or(UNMATCHED)
 }

@@ -54,7 +54,11 @@ pub fn router(app: AppState, checks: Checks, metrics: PrometheusHandle) -> Route
         .route("/readyz", get(readyz))
         .route("/metrics", get(prometheus))
         .route("/version", get(version))
-        .with_state(Ops { app, checks, metrics })
+        .with_state(Ops {
+            app,
+            checks,
+            metrics,
+        })
 }
 
 pub(super) async fn livez() -> &'static str {
@@ -65,16 +69,30 @@ pub(super) async fn livez() -> &'static str {
 async fn readyz(State(ops): State<Ops>) -> Response {
     let life = ops.app.life();
     let ready = life.is_ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = Readiness { ready, draining: life.is_draining(), checks: (ops.checks)() };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = Readiness {
+        ready,
+        draining: life.is_draining(),
+        checks: (ops.checks)(),
+    };
     (status, Json(body)).into_response()
 }
 
 async fn prometheus(State(ops): State<Ops>) -> Response {
-    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let content_type = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     (content_type, Body::from(ops.metrics.render())).into_response()
 }
 
 async fn version() -> Json<Version> {
-    Json(Version { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") })
+    Json(Version {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+    })
 }

@@ -42,13 +42,23 @@ struct Row(StatusCode, &'static str, &'static str, bool);
 impl Problem {
     /// A problem of this code with its standard detail; `reason` is for operators.
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
-        Self { code, detail: row(code).2.to_owned(), reason: reason.into(), retry_after: None }
+        Self {
+            code,
+            detail: row(code).2.to_owned(),
+            reason: reason.into(),
+            retry_after: None,
+        }
     }
 
     /// A fault of the request; `detail` tells its sender what to change.
     pub fn request(code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { code, reason: detail.clone(), detail, retry_after: None }
+        Self {
+            code,
+            reason: detail.clone(),
+            detail,
+            retry_after: None,
+        }
     }
 
     /// Its code.
@@ -87,7 +97,10 @@ impl Problem {
         *response.body_mut() = Body::from(body);
         let headers = response.headers_mut();
         headers.remove(axum::http::header::CONTENT_LENGTH);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -100,8 +113,12 @@ impl Problem {
 
     /// Whole seconds, rounded up: who comes back a moment early is refused again.
     fn retry_after_seconds(&self) -> Option<u64> {
-        let known = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-        known.map(|seconds| seconds.max(1)).or(default_retry_after(self.code))
+        let known = self
+            .retry_after
+            .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        known
+            .map(|seconds| seconds.max(1))
+            .or(default_retry_after(self.code))
     }
 }
 
@@ -121,7 +138,12 @@ impl From<Error> for Problem {
             | Error::PowerBi(_)
             | Error::UnknownPrincipal(_) => row(code).2.to_owned(),
         };
-        Self { code, detail, reason, retry_after }
+        Self {
+            code,
+            detail,
+            reason,
+            retry_after,
+        }
     }
 }
 
@@ -187,7 +209,9 @@ fn default_retry_after(code: Code) -> Option<u64> {
 /// RFC 6750, section 3: a request without credentials gets no error code.
 fn challenge(code: Code) -> Option<&'static str> {
     match row(code).0 {
-        StatusCode::UNAUTHORIZED if code == Code::MissingToken => Some("Bearer realm=\"embed-broker\""),
+        StatusCode::UNAUTHORIZED if code == Code::MissingToken => {
+            Some("Bearer realm=\"embed-broker\"")
+        }
         StatusCode::UNAUTHORIZED if code == Code::TokenExpired => Some(
             "Bearer realm=\"embed-broker\", error=\"invalid_token\", error_description=\"The token has expired\"",
         ),

@@ -21,7 +21,12 @@ impl EmbedPlan {
     pub(crate) fn for_test(parts: PlanParts) -> Self {
         let body = Bytes::from(parts.body);
         Self {
-            key: PlanKey::of(&parts.minter, parts.profile_id.as_deref(), &parts.path, &body),
+            key: PlanKey::of(
+                &parts.minter,
+                parts.profile_id.as_deref(),
+                &parts.path,
+                &body,
+            ),
             minter: parts.minter,
             profile_id: parts.profile_id,
             path: parts.path,

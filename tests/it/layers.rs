@@ -4,18 +4,48 @@ use std::path::{Path, PathBuf};
 
 /// What a module may use of ours, beside `config`'s section types and itself.
 const MAY_USE: [(&str, &[&str]); 17] = [
-    ("cli", &["app", "sandbox", "config", "policy", "plan", "telemetry", "outbound", "authn"]),
+    (
+        "cli",
+        &[
+            "app",
+            "sandbox",
+            "config",
+            "policy",
+            "plan",
+            "telemetry",
+            "outbound",
+            "authn",
+        ],
+    ),
     ("sandbox", &["app", "config"]),
     (
         "app",
         &[
-            "audit", "authn", "broker", "config", "entra", "http", "metrics", "outbound", "plan", "policy", "powerbi",
+            "audit",
+            "authn",
+            "broker",
+            "config",
+            "entra",
+            "http",
+            "metrics",
+            "outbound",
+            "plan",
+            "policy",
+            "powerbi",
             "telemetry",
         ],
     ),
     ("http", &["broker", "metrics"]),
-    ("broker", &["authn", "policy", "plan", "powerbi", "audit", "metrics", "config", "entra"]),
-    ("powerbi", &["plan", "policy", "entra", "cached", "outbound", "config"]),
+    (
+        "broker",
+        &[
+            "authn", "policy", "plan", "powerbi", "audit", "metrics", "config", "entra",
+        ],
+    ),
+    (
+        "powerbi",
+        &["plan", "policy", "entra", "cached", "outbound", "config"],
+    ),
     ("plan", &["policy"]),
     ("policy", &["authn", "expr", "config"]),
     ("authn", &["cached", "expr", "outbound", "config"]),
@@ -34,15 +64,30 @@ fn every_module_imports_only_what_the_layout_allows() {
     let mut violations = Vec::new();
     for file in sources(Path::new("src")) {
         let relative = file.strip_prefix("src").unwrap();
-        let module = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let module = relative
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs");
         if matches!(module, "lib" | "main") {
             continue;
         }
-        let allowed = MAY_USE.iter().find(|(name, _)| *name == module).expect("every module stands in the table").1;
+        let allowed = MAY_USE
+            .iter()
+            .find(|(name, _)| *name == module)
+            .expect("every module stands in the table")
+            .1;
         // Tests at the end of a file, and files of tests, build what they need.
         let text = std::fs::read_to_string(&file).unwrap();
         let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
-        let text: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let text: String = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
         if relative.to_str().unwrap().contains("test") {
             continue;
         }
@@ -57,7 +102,11 @@ fn every_module_imports_only_what_the_layout_allows() {
 
 /// The modules named after `crate::`, in groups as well.
 fn uses(text: &str) -> Vec<String> {
-    let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let name = |rest: &str| {
+        rest.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     let mut found = Vec::new();
     for (at, _) in text.match_indices("crate::") {
         let rest = &text[at + "crate::".len()..];

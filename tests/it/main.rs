@@ -2,7 +2,12 @@
 //!
 //! ONE binary, so that it links once. A file is named after the module whose promises it keeps.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod layers;
 mod pipeline;

@@ -10,6 +10,7 @@ use crate::plan::{Artifact, ContentFacts, DataSource, Dataset, Report, Workspace
 use crate::policy::{Content, Grant};
 
 #[derive(Debug, clap::Args)]
+#[group(id = "facts")]
 pub(super) struct Args {
     /// YAML or JSON file with facts: `workspace`, `report`, `dashboard`, `tile`, `dataset` (ids), `rls`
     /// (roles | identity | none), `sources` ([{kind, server, database, gateway}]).
@@ -68,7 +69,8 @@ impl Args {
         let mut facts = match &self.facts {
             None => Facts::default(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
                 serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?
             }
         };
@@ -90,7 +92,10 @@ impl Args {
 impl Facts {
     fn artifact(self, grant: &Grant) -> Artifact {
         let workspace = workspace(self.workspace.as_deref(), grant.workspace());
-        let own = self.dataset.clone().unwrap_or_else(|| own_dataset(grant.content()));
+        let own = self
+            .dataset
+            .clone()
+            .unwrap_or_else(|| own_dataset(grant.content()));
         let host = "https://app.powerbi.com";
         let report = |named: &str, paginated: bool| {
             let id = self.report.clone().unwrap_or_else(|| id(named));
@@ -105,30 +110,77 @@ impl Facts {
         };
         let dashboard_id = |named: &str| self.dashboard.clone().unwrap_or_else(|| id(named));
         let (content, paginated, target) = match grant.content() {
-            Content::Report { report: named } | Content::Visual { report: named, .. } => {
-                (report(named, false), false, grant.save_as().then(|| grant.save_as_workspace()))
-            }
+            Content::Report { report: named } | Content::Visual { report: named, .. } => (
+                report(named, false),
+                false,
+                grant.save_as().then(|| grant.save_as_workspace()),
+            ),
             Content::PaginatedReport { report: named } => (report(named, true), true, None),
             Content::Dashboard { dashboard } => {
                 let id = dashboard_id(dashboard);
-                (ContentFacts::Dashboard { embed_url: format!("{host}/dashboardEmbed?dashboardId={id}"), id }, false, None)
+                (
+                    ContentFacts::Dashboard {
+                        embed_url: format!("{host}/dashboardEmbed?dashboardId={id}"),
+                        id,
+                    },
+                    false,
+                    None,
+                )
             }
             Content::Tile { dashboard, tile } => {
-                let (dashboard_id, id) = (dashboard_id(dashboard), self.tile.clone().unwrap_or_else(|| id(tile)));
+                let (dashboard_id, id) = (
+                    dashboard_id(dashboard),
+                    self.tile.clone().unwrap_or_else(|| id(tile)),
+                );
                 let embed_url = format!("{host}/embed?dashboardId={dashboard_id}&tileId={id}");
-                (ContentFacts::Tile { id, dashboard_id, embed_url }, false, None)
+                (
+                    ContentFacts::Tile {
+                        id,
+                        dashboard_id,
+                        embed_url,
+                    },
+                    false,
+                    None,
+                )
             }
             Content::Qna { .. } => (ContentFacts::Dataset, false, None),
-            Content::CreateReport { target_workspace, .. } => {
-                (ContentFacts::Dataset, false, Some(Some(target_workspace.as_str())))
-            }
+            Content::CreateReport {
+                target_workspace, ..
+            } => (
+                ContentFacts::Dataset,
+                false,
+                Some(Some(target_workspace.as_str())),
+            ),
         };
-        let target_workspace = target.map(|named| named.map_or_else(|| Arc::clone(&workspace), |named| self::workspace(None, named)));
-        let mut datasets = if paginated { Vec::new() } else { vec![self.dataset_facts(&own, grant, &workspace.id)] };
-        for setting in grant.datasets().iter().filter(|setting| setting.dataset != own) {
-            datasets.push(self.dataset_facts(&setting.dataset, grant, setting.workspace.as_deref().unwrap_or(&workspace.id)));
+        let target_workspace = target.map(|named| {
+            named.map_or_else(
+                || Arc::clone(&workspace),
+                |named| self::workspace(None, named),
+            )
+        });
+        let mut datasets = if paginated {
+            Vec::new()
+        } else {
+            vec![self.dataset_facts(&own, grant, &workspace.id)]
+        };
+        for setting in grant
+            .datasets()
+            .iter()
+            .filter(|setting| setting.dataset != own)
+        {
+            datasets.push(self.dataset_facts(
+                &setting.dataset,
+                grant,
+                setting.workspace.as_deref().unwrap_or(&workspace.id),
+            ));
         }
-        Artifact { profile_id: grant.profile().map(id), workspace, content, datasets, target_workspace }
+        Artifact {
+            profile_id: grant.profile().map(id),
+            workspace,
+            content,
+            datasets,
+            target_workspace,
+        }
     }
 
     fn dataset_facts(&self, dataset: &str, grant: &Grant, workspace_id: &str) -> Arc<Dataset> {
@@ -173,20 +225,33 @@ pub(super) fn show(artifact: &Artifact) -> String {
 
 fn workspace(told: Option<&str>, named: &str) -> Arc<Workspace> {
     let id = told.map_or_else(|| id(named), str::to_owned);
-    Arc::new(Workspace { id, name: named.to_owned(), kind: WorkspaceKind::Shared, on_capacity: Some(true) })
+    Arc::new(Workspace {
+        id,
+        name: named.to_owned(),
+        kind: WorkspaceKind::Shared,
+        on_capacity: Some(true),
+    })
 }
 
 fn own_dataset(content: &Content) -> String {
     match content {
         Content::Qna { dataset } | Content::CreateReport { dataset, .. } => id(dataset),
-        Content::Report { report } | Content::Visual { report, .. } | Content::PaginatedReport { report } => {
+        Content::Report { report }
+        | Content::Visual { report, .. }
+        | Content::PaginatedReport { report } => {
             format!("<dataset of {report}>")
         }
-        Content::Dashboard { dashboard } | Content::Tile { dashboard, .. } => format!("<dataset behind {dashboard}>"),
+        Content::Dashboard { dashboard } | Content::Tile { dashboard, .. } => {
+            format!("<dataset behind {dashboard}>")
+        }
     }
 }
 
 /// The id itself, or a stand-in that says whose id belongs there.
 fn id(reference: &str) -> String {
-    if uuid::Uuid::try_parse(reference).is_ok() { reference.to_owned() } else { format!("<id of {reference}>") }
+    if uuid::Uuid::try_parse(reference).is_ok() {
+        reference.to_owned()
+    } else {
+        format!("<id of {reference}>")
+    }
 }

@@ -73,14 +73,17 @@ pub(super) fn run(file: &Path, args: &Args) -> Result<(), Failure> {
                 let _ = writeln!(text, "\nanswer       {}", refusal(denied));
             }
             Ok(grant) => {
-                let minter = minters
-                    .get(grant.principal())
-                    .ok_or_else(|| anyhow!("principal `{}` is not configured", grant.principal()))?;
+                let minter = minters.get(grant.principal()).ok_or_else(|| {
+                    anyhow!("principal `{}` is not configured", grant.principal())
+                })?;
                 let blobs = blobs(&policy);
                 let circumstances = Circumstances {
                     minter,
                     lifetime: config.tokens.lifetime,
-                    session_ends: config.tokens.bind_to_caller_session.then(|| caller.expires_at()),
+                    session_ends: config
+                        .tokens
+                        .bind_to_caller_session
+                        .then(|| caller.expires_at()),
                     blobs: &blobs,
                     now: OffsetDateTime::now_utc(),
                 };
@@ -94,28 +97,52 @@ pub(super) fn run(file: &Path, args: &Args) -> Result<(), Failure> {
 
 fn caller(config: &Config, args: &Args) -> anyhow::Result<Caller> {
     let file = args.claims.display();
-    let text = std::fs::read_to_string(&args.claims).with_context(|| format!("cannot read {file}"))?;
-    let claims: Map<String, Value> =
-        serde_json::from_str(&text).with_context(|| format!("{file} is no JSON object of claims"))?;
-    let names: Vec<String> = config.authn.issuers.iter().map(crate::config::Issuer::name).collect();
+    let text =
+        std::fs::read_to_string(&args.claims).with_context(|| format!("cannot read {file}"))?;
+    let claims: Map<String, Value> = serde_json::from_str(&text)
+        .with_context(|| format!("{file} is no JSON object of claims"))?;
+    let names: Vec<String> = config
+        .authn
+        .issuers
+        .iter()
+        .map(crate::config::Issuer::name)
+        .collect();
     let issuer = match &args.issuer {
         Some(name) if names.contains(name) => name.clone(),
-        Some(name) => return Err(anyhow!("issuer `{name}` is not configured; there are: {}", names.join(", "))),
+        Some(name) => {
+            return Err(anyhow!(
+                "issuer `{name}` is not configured; there are: {}",
+                names.join(", ")
+            ));
+        }
         None => names.into_iter().next().unwrap_or_default(),
     };
     let exp = claims.get("exp").and_then(Value::as_i64);
     let expires_at = exp.and_then(|exp| OffsetDateTime::from_unix_timestamp(exp).ok());
     let in_an_hour = OffsetDateTime::now_utc() + time::Duration::HOUR;
-    Ok(Caller::assumed(&issuer, claims, expires_at.unwrap_or(in_an_hour)))
+    Ok(Caller::assumed(
+        &issuer,
+        claims,
+        expires_at.unwrap_or(in_an_hour),
+    ))
 }
 
 fn blobs(policy: &Policy) -> BTreeMap<String, SecretString> {
-    policy.blob_headers().iter().map(|name| (name.clone(), SecretString::from(BLOB))).collect()
+    policy
+        .blob_headers()
+        .iter()
+        .map(|name| (name.clone(), SecretString::from(BLOB)))
+        .collect()
 }
 
 fn decision(text: &mut String, caller: &Caller, trace: &Trace) -> std::fmt::Result {
     writeln!(text, "item         {}", trace.item)?;
-    writeln!(text, "caller       {} of issuer {}", caller.subject(), caller.issuer())?;
+    writeln!(
+        text,
+        "caller       {} of issuer {}",
+        caller.subject(),
+        caller.issuer()
+    )?;
     writeln!(text, "\nrules, first match wins")?;
     for rule in &trace.rules {
         let outcome = match &rule.outcome {
@@ -128,14 +155,24 @@ fn decision(text: &mut String, caller: &Caller, trace: &Trace) -> std::fmt::Resu
         writeln!(text, "  {:24} {outcome}", rule.rule)?;
     }
     for table in &trace.tables {
-        let key = table.key.as_ref().map_or_else(|cause| format!("no key: {cause}"), |key| format!("key `{key}`"));
-        let row = table.row.as_ref().map_or_else(|| "no row".to_owned(), Value::to_string);
+        let key = table.key.as_ref().map_or_else(
+            |cause| format!("no key: {cause}"),
+            |key| format!("key `{key}`"),
+        );
+        let row = table
+            .row
+            .as_ref()
+            .map_or_else(|| "no row".to_owned(), Value::to_string);
         writeln!(text, "table        {}: {key}: {row}", table.table)?;
     }
     if let Some(place) = &trace.place {
         writeln!(text, "workspace    {}", place.workspace)?;
         writeln!(text, "principal    {}", place.principal)?;
-        writeln!(text, "profile      {}", place.profile.as_deref().unwrap_or("none"))?;
+        writeln!(
+            text,
+            "profile      {}",
+            place.profile.as_deref().unwrap_or("none")
+        )?;
     }
     Ok(())
 }
@@ -158,25 +195,50 @@ fn plan(
 ) -> anyhow::Result<std::fmt::Result> {
     let identity = serde_json::to_string_pretty(&grant.identity())?;
     let (artifact, told) = facts.artifact(grant)?;
-    let _ = writeln!(text, "right        {}", serde_json::to_string(&grant.access())?.trim_matches('"'));
-    let _ = writeln!(text, "\nidentity that the rule gives\n{}", indent(&identity));
-    let _ = writeln!(text, "\nfacts{}\n{}", if told { "" } else { " (assumed: tell others by --facts FILE)" }, facts::show(&artifact));
-    Ok(match EmbedPlan::build(std::slice::from_ref(grant), &[artifact], circumstances) {
-        Err(refusal) => writeln!(text, "\nanswer       refused, nothing would be minted: {refusal}"),
-        Ok(plan) => {
-            let body: Value = serde_json::from_slice(plan.body())?;
-            writeln!(
+    let _ = writeln!(
+        text,
+        "right        {}",
+        serde_json::to_string(&grant.access())?.trim_matches('"')
+    );
+    let _ = writeln!(
+        text,
+        "\nidentity that the rule gives\n{}",
+        indent(&identity)
+    );
+    let _ = writeln!(
+        text,
+        "\nfacts{}\n{}",
+        if told {
+            ""
+        } else {
+            " (assumed: tell others by --facts FILE)"
+        },
+        facts::show(&artifact)
+    );
+    Ok(
+        match EmbedPlan::build(std::slice::from_ref(grant), &[artifact], circumstances) {
+            Err(refusal) => writeln!(
                 text,
-                "\nPOST v1.0/myorg/{}\n{}",
-                plan.path(),
-                indent(&serde_json::to_string_pretty(&body)?)
-            )
-        }
-    })
+                "\nanswer       refused, nothing would be minted: {refusal}"
+            ),
+            Ok(plan) => {
+                let body: Value = serde_json::from_slice(plan.body())?;
+                writeln!(
+                    text,
+                    "\nPOST v1.0/myorg/{}\n{}",
+                    plan.path(),
+                    indent(&serde_json::to_string_pretty(&body)?)
+                )
+            }
+        },
+    )
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 impl From<AccessArg> for Access {

@@ -18,7 +18,11 @@ impl Answer {
     /// Reads the answer to its end.
     pub(crate) async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, text: response.text().await.unwrap() }
+        Self {
+            status,
+            headers,
+            text: response.text().await.unwrap(),
+        }
     }
 
     /// The body as JSON.
@@ -43,15 +47,31 @@ impl Answer {
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
         let problem = self.json();
         assert_eq!(problem["code"], code, "{self:?}");
         assert_eq!(problem["status"], status, "{self:?}");
-        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"), "{self:?}");
+        assert_eq!(
+            problem["request_id"].as_str(),
+            self.header("x-request-id"),
+            "{self:?}"
+        );
         assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
-        assert_eq!(status == 401, self.header("www-authenticate").is_some(), "{self:?}");
+        assert_eq!(
+            status == 401,
+            self.header("www-authenticate").is_some(),
+            "{self:?}"
+        );
         if matches!(status, 429 | 503) {
-            let wait: u64 = self.header("retry-after").expect("Retry-After").parse().unwrap();
+            let wait: u64 = self
+                .header("retry-after")
+                .expect("Retry-After")
+                .parse()
+                .unwrap();
             assert!(wait >= 1, "{self:?}");
         }
         problem

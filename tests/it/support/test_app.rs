@@ -40,12 +40,16 @@ impl TestApp {
 
     /// Begins to describe a broker.
     pub(crate) fn setup() -> Setup {
-        Setup { expect_ready: true, ..Setup::default() }
+        Setup {
+            expect_ready: true,
+            ..Setup::default()
+        }
     }
 
     /// A request to the broker.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.broker))
+        self.client
+            .request(method, format!("{}{path}", self.broker))
     }
 
     /// Asks for an embed token as a persona.
@@ -56,19 +60,36 @@ impl TestApp {
 
     /// Asks for an embed token with a bearer token.
     pub(crate) async fn embed_as(&self, token: &str, body: Value) -> Answer {
-        let request = self.request(Method::POST, "/embed-token").bearer_auth(token).json(&body);
+        let request = self
+            .request(Method::POST, "/embed-token")
+            .bearer_auth(token)
+            .json(&body);
         Answer::read(request.send().await.unwrap()).await
     }
 
     /// GETs a path of the broker as a persona.
     pub(crate) async fn get(&self, persona: &str, path: &str) -> Answer {
         let token = self.token(persona).await;
-        Answer::read(self.request(Method::GET, path).bearer_auth(token).send().await.unwrap()).await
+        Answer::read(
+            self.request(Method::GET, path)
+                .bearer_auth(token)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
     }
 
     /// GETs a path of the operators' listener.
     pub(crate) async fn ops(&self, path: &str) -> Answer {
-        Answer::read(self.client.get(format!("{}{path}", self.ops)).send().await.unwrap()).await
+        Answer::read(
+            self.client
+                .get(format!("{}{path}", self.ops))
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
     }
 
     /// A sign-in token of a persona.
@@ -79,7 +100,10 @@ impl TestApp {
     /// A sign-in token of a persona with further (or other) claims.
     pub(crate) async fn token_with(&self, persona: &str, claims: Value) -> String {
         let url = format!("{}/idp/token", self.upstream.url());
-        let query = [("persona", persona.to_owned()), ("claims", claims.to_string())];
+        let query = [
+            ("persona", persona.to_owned()),
+            ("claims", claims.to_string()),
+        ];
         let response = self.client.get(url).query(&query).send().await.unwrap();
         assert_eq!(response.status(), 200, "no token for {persona}");
         response.text().await.unwrap()
@@ -87,8 +111,14 @@ impl TestApp {
 
     /// Speaks to the control path of the simulated services.
     pub(crate) async fn control(&self, method: Method, path: &str, body: Value) -> Value {
-        let request = self.client.request(method, format!("{}{path}", self.upstream.url()));
-        let request = if body.is_null() { request } else { request.json(&body) };
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.upstream.url()));
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
         let answer = Answer::read(request.send().await.unwrap()).await;
         assert!(answer.status < 300, "{path}: {answer:?}");
         serde_json::from_str(&answer.text).unwrap_or(Value::Null)
@@ -101,15 +131,20 @@ impl TestApp {
 
     /// Ends all faults.
     pub(crate) async fn heal(&self) {
-        self.control(Method::DELETE, "/sandbox/faults", Value::Null).await;
+        self.control(Method::DELETE, "/sandbox/faults", Value::Null)
+            .await;
     }
 
     /// The calls that the simulated services have seen, of one of them (`idp`, `entra`, `power_bi`) and with `path` in
     /// their path.
     pub(crate) async fn calls(&self, service: &str, path: &str) -> Vec<Value> {
-        let calls = self.control(Method::GET, "/sandbox/calls", Value::Null).await;
+        let calls = self
+            .control(Method::GET, "/sandbox/calls", Value::Null)
+            .await;
         let calls = calls.as_array().cloned().unwrap_or_default();
-        let wanted = |call: &Value| call["service"] == service && call["path"].as_str().unwrap().contains(path);
+        let wanted = |call: &Value| {
+            call["service"] == service && call["path"].as_str().unwrap().contains(path)
+        };
         calls.into_iter().filter(wanted).collect()
     }
 
@@ -120,18 +155,22 @@ impl TestApp {
 
     /// Forgets the calls so far.
     pub(crate) async fn forget_calls(&self) {
-        self.control(Method::DELETE, "/sandbox/calls", Value::Null).await;
+        self.control(Method::DELETE, "/sandbox/calls", Value::Null)
+            .await;
     }
 
     /// What a token lets its holder see.
     pub(crate) async fn rows(&self, token: &str) -> Value {
-        self.control(Method::POST, "/sandbox/rows", json!({ "token": token })).await
+        self.control(Method::POST, "/sandbox/rows", json!({ "token": token }))
+            .await
     }
 
     /// The audit records written so far.
     pub(crate) fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// The last audit record.
@@ -190,7 +229,10 @@ impl Setup {
     /// Adds a top-level section to `broker.yaml`.
     #[must_use]
     pub(crate) fn section(self, yaml: &str) -> Self {
-        self.edit("policy_file: policy.yaml", &format!("{yaml}\npolicy_file: policy.yaml"))
+        self.edit(
+            "policy_file: policy.yaml",
+            &format!("{yaml}\npolicy_file: policy.yaml"),
+        )
     }
 
     /// Another policy.
@@ -224,17 +266,33 @@ impl Setup {
     /// Starts everything.
     pub(crate) async fn start(self) -> TestApp {
         let folder = TempDir::new().unwrap();
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(30))
+            .build()
+            .unwrap();
         let upstream = Upstream::start(self.options).await.unwrap();
         for (method, path, body) in self.before {
-            let request = client.request(method, format!("{}{path}", upstream.url())).json(&body);
-            assert!(request.send().await.unwrap().status().is_success(), "{path}");
+            let request = client
+                .request(method, format!("{}{path}", upstream.url()))
+                .json(&body);
+            assert!(
+                request.send().await.unwrap().status().is_success(),
+                "{path}"
+            );
         }
         let free = "127.0.0.1:0".parse().unwrap();
-        let addresses = Addresses { listen: free, ops_listen: free, upstream: upstream.url().to_owned() };
+        let addresses = Addresses {
+            listen: free,
+            ops_listen: free,
+            upstream: upstream.url().to_owned(),
+        };
         let files = unpack(folder.path(), &addresses).unwrap();
         let mut text = std::fs::read_to_string(&files.config).unwrap();
-        let audit = ("sink: stdout".to_owned(), "sink: file\n  file: audit.jsonl".to_owned());
+        let audit = (
+            "sink: stdout".to_owned(),
+            "sink: file\n  file: audit.jsonl".to_owned(),
+        );
         for (from, to) in std::iter::once(audit).chain(self.edits) {
             assert!(text.contains(&from), "broker.yaml has no `{from}`");
             text = text.replace(&from, &to);
@@ -244,11 +302,23 @@ impl Setup {
             std::fs::write(&files.policy, policy).unwrap();
         }
         let config = Config::load(&files.config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let app = App::start(config, &files.config).await.unwrap_or_else(|error| panic!("{error}"));
+        let app = App::start(config, &files.config)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         if self.expect_ready {
             app.ready().await;
         }
-        let (broker, ops) = (format!("http://{}", app.traffic()), format!("http://{}", app.ops()));
-        TestApp { app: Some(app), upstream, folder, client, broker, ops }
+        let (broker, ops) = (
+            format!("http://{}", app.traffic()),
+            format!("http://{}", app.ops()),
+        );
+        TestApp {
+            app: Some(app),
+            upstream,
+            folder,
+            client,
+            broker,
+            ops,
+        }
     }
 }
