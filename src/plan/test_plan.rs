@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::{CacheUntil, EmbedPlan, Minter, PlanKey};
 
@@ -18,19 +19,17 @@ pub(crate) struct PlanParts {
 }
 
 impl EmbedPlan {
-    pub(crate) fn for_test(parts: PlanParts) -> Self {
-        let body = Bytes::from(parts.body);
+    pub(crate) fn of_parts(parts: PlanParts) -> Self {
+        let shape = format!(
+            "{:?} {:?} {} {}",
+            parts.minter, parts.profile_id, parts.path, parts.body
+        );
         Self {
-            key: PlanKey::of(
-                &parts.minter,
-                parts.profile_id.as_deref(),
-                &parts.path,
-                &body,
-            ),
             minter: parts.minter,
             profile_id: parts.profile_id,
             path: parts.path,
-            body,
+            body: Bytes::from(parts.body),
+            key: PlanKey(Sha256::digest(shape).into()),
             lifetime: parts.lifetime,
             cache_until: parts.cache_until,
             items: Vec::new(),

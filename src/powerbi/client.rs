@@ -306,3 +306,29 @@ fn causes(error: &reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_took_too_long_is_made_again_while_there_is_time() {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut tries = Tries::default();
+        for bounds in [50..=100, 100..=200] {
+            match tries.next(&Failure::Timeout, deadline) {
+                Next::Wait(wait) => assert!(bounds.contains(&wait.as_millis()), "{wait:?}"),
+                Next::NewToken | Next::GiveUp => panic!("gave up"),
+            }
+        }
+        assert!(matches!(
+            tries.next(&Failure::Timeout, deadline),
+            Next::GiveUp
+        ));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(matches!(
+            Tries::default().next(&Failure::Timeout, deadline),
+            Next::GiveUp
+        ));
+    }
+}

@@ -3,7 +3,7 @@
 //! [`PowerBi::look_up`] tells [`plan`](crate::plan) what the granted items are; [`PowerBi::token`] carries out a plan.
 //! Invariants: a refused mint is never repeated with another body; a remembered token is served for an identical plan
 //! only; every call of a plan with a profile bears that profile; ids and names never leave their place in a URL; text
-//! of Power BI's never becomes part of an [`Error`]. What goes wrong is told apart by cause; [`errors`] is the table.
+//! of Power BI's never becomes part of an [`Error`]. What goes wrong is told apart by cause; `errors` is the table.
 //! Not decided here: what an identity must look like (`plan`), and what the caller of the broker is told.
 
 mod artifacts;

@@ -165,10 +165,13 @@ fn encoded(text: &str) -> String {
 
 /// The next page, when it is one of the same collection: the bearer goes nowhere else.
 fn followed(base: &Url, link: &str) -> Result<Url, Error> {
-    Url::parse(link)
+    let next = Url::parse(link)
         .ok()
         .filter(|next| next.origin() == base.origin() && next.path() == base.path())
         .ok_or_else(|| {
             Error::InvalidResponse("a collection's next page lies outside the collection".into())
-        })
+        })?;
+    let mut url = base.clone();
+    url.set_query(next.query());
+    Ok(url)
 }

@@ -115,7 +115,7 @@ pub(super) fn plan_parts() -> PlanParts {
 }
 
 pub(super) fn plan() -> EmbedPlan {
-    EmbedPlan::for_test(plan_parts())
+    EmbedPlan::of_parts(plan_parts())
 }
 
 /// Now, in whole seconds, as tests compare times.

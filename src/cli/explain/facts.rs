@@ -10,7 +10,7 @@ use crate::plan::{Artifact, ContentFacts, DataSource, Dataset, Report, Workspace
 use crate::policy::{Content, Grant};
 
 #[derive(Debug, clap::Args)]
-#[group(id = "facts")]
+#[group(id = "told_facts")]
 pub(super) struct Args {
     /// YAML or JSON file with facts: `workspace`, `report`, `dashboard`, `tile`, `dataset` (ids), `rls`
     /// (roles | identity | none), `sources` ([{kind, server, database, gateway}]).

@@ -275,7 +275,10 @@ async fn a_list_is_followed_to_its_last_page_but_never_elsewhere() {
             format!("/v1.0/myorg/groups/{W2}/reports?x"),
             Some("outside"),
         ),
-        ("http://127.0.0.1:9/steal".to_owned(), Some("outside")),
+        (
+            format!("http://127.0.0.1:9/v1.0/myorg/groups/{W}/reports?$skiptoken=2"),
+            Some("outside"),
+        ),
         ("nonsense".to_owned(), Some("outside")),
     ] {
         let fake = Fake::start(move |seen| {

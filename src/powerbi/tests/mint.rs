@@ -10,7 +10,7 @@ use super::*;
 use crate::powerbi::{CallKind, CallOutcome, Provenance};
 
 fn with_body(body: &str) -> EmbedPlan {
-    EmbedPlan::for_test(PlanParts {
+    EmbedPlan::of_parts(PlanParts {
         body: body.into(),
         ..plan_parts()
     })
@@ -27,7 +27,7 @@ async fn a_mint_sends_exactly_the_plan() {
         ..plan_parts()
     };
     let unknown = power_bi
-        .token(&EmbedPlan::for_test(parts.clone()), now(), soon())
+        .token(&EmbedPlan::of_parts(parts.clone()), now(), soon())
         .await;
     assert!(
         matches!(unknown, Err(Error::Rejected { status: 404, .. })),
@@ -164,7 +164,7 @@ async fn a_blob_bounds_how_long_its_token_is_kept() {
     let power_bi = Setup::default().power_bi(&fake);
     let end = now() + Span::minutes(5);
     let kept = |cache_until| {
-        EmbedPlan::for_test(PlanParts {
+        EmbedPlan::of_parts(PlanParts {
             cache_until,
             body: format!("{cache_until:?}"),
             ..plan_parts()
@@ -285,7 +285,7 @@ async fn a_path_that_leaves_its_place_is_never_sent() {
         "a%2fb",
         "",
     ] {
-        let plan = EmbedPlan::for_test(PlanParts {
+        let plan = EmbedPlan::of_parts(PlanParts {
             path: path.into(),
             ..plan_parts()
         });

@@ -267,7 +267,7 @@ async fn one_waits_for_a_short_retry_after_and_others_are_refused_meanwhile() {
     let first = power_bi.token(&plan, now(), soon());
     let others = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let other = EmbedPlan::for_test(PlanParts {
+        let other = EmbedPlan::of_parts(PlanParts {
             body: "{}".into(),
             ..plan_parts()
         });
@@ -329,7 +329,7 @@ async fn ten_failures_open_the_breaker_while_cached_tokens_are_served() {
     power_bi.token(&plan(), now(), soon()).await.unwrap();
     down.store(true, std::sync::atomic::Ordering::SeqCst);
     let cold = |number: usize| {
-        EmbedPlan::for_test(PlanParts {
+        EmbedPlan::of_parts(PlanParts {
             body: number.to_string(),
             ..plan_parts()
         })
