@@ -218,31 +218,28 @@ fn described(grant: &Grant) -> Map<String, Value> {
         "auditable_context",
         json!(identity.and_then(|it| it.auditable_context.as_deref())),
     );
-    match &grant.content {
+    got.extend(shown(&grant.content));
+    got
+}
+
+/// What the item shows, in the words of `expect`.
+fn shown(content: &Content) -> Map<String, Value> {
+    let parts: &[(&str, &str)] = match content {
         Content::Report { report }
         | Content::PaginatedReport { report }
-        | Content::Visual { report, .. } => {
-            put("report", json!(report));
-        }
-        Content::Dashboard { dashboard } => {
-            put("dashboard", json!(dashboard));
-        }
-        Content::Tile { dashboard, tile } => {
-            put("dashboard", json!(dashboard));
-            put("tile", json!(tile));
-        }
-        Content::Qna { dataset } => {
-            put("dataset", json!(dataset));
-        }
+        | Content::Visual { report, .. } => &[("report", report)],
+        Content::Dashboard { dashboard } => &[("dashboard", dashboard)],
+        Content::Tile { dashboard, tile } => &[("dashboard", dashboard), ("tile", tile)],
+        Content::Qna { dataset } => &[("dataset", dataset)],
         Content::CreateReport {
             dataset,
             target_workspace,
-        } => {
-            put("dataset", json!(dataset));
-            put("target_workspace", json!(target_workspace));
-        }
-    }
-    got
+        } => &[("dataset", dataset), ("target_workspace", target_workspace)],
+    };
+    let parts = parts.iter();
+    parts
+        .map(|(key, value)| ((*key).to_owned(), json!(value)))
+        .collect()
 }
 
 fn text(expected: &Expected<Text>) -> Option<Value> {

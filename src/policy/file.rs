@@ -86,13 +86,14 @@ pub(super) struct ItemFile {
     /// `visual`: name of the visual.
     #[serde(default)]
     pub(super) visual: Option<At<Text>>,
-    /// What secures its own dataset. `auto` learns it from Power BI; a named value asserts it.
+    /// What secures its own dataset. `auto` learns it from Power BI; a named value asserts it. For a dashboard it speaks of
+    /// the datasets that are not among `datasets`; that one of them has nothing to filter (`none`) is said there only.
     #[serde(default)]
     pub(super) security: Option<At<Security>>,
     /// XMLA right to its own dataset: needed for paginated reports over it and for `DirectQuery` to another model.
     #[serde(default)]
     pub(super) xmla: Option<At<Xmla>>,
-    /// Id or name of its dataset's workspace, when the dataset lives elsewhere.
+    /// Id or name of the workspace of its dataset (or of those that a dashboard shows), when they live elsewhere.
     #[serde(default)]
     pub(super) dataset_workspace: Option<At<Scalar>>,
     /// Further datasets that the token must cover, or settings for those that a dashboard shows.

@@ -27,7 +27,7 @@ impl Session<'_> {
                 identity.username.as_ref(),
                 item,
                 "username",
-                limits::username,
+                limits::not_empty,
             )?,
             roles: self
                 .roles(&identity.roles, item)
@@ -42,7 +42,7 @@ impl Session<'_> {
                 identity.auditable_context.as_ref(),
                 item,
                 "auditable_context",
-                |_| Ok(()),
+                limits::not_empty,
             )?,
             identity_blob: identity.blob.clone(),
             datasource_identities: identity.datasource_identities.clone(),

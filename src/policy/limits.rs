@@ -26,21 +26,24 @@ pub(super) fn role(role: &str) -> Result<(), &'static str> {
     }
 }
 
+/// A part of an identity that the rule names and that comes out empty would silently mean "none".
+///
 /// # Errors
 /// When it is empty.
-pub(super) fn username(username: &str) -> Result<(), &'static str> {
-    if username.is_empty() {
-        Err("the user name is empty")
+pub(super) fn not_empty(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        Err("it is empty")
     } else {
         Ok(())
     }
 }
 
 /// # Errors
-/// When it is too long.
+/// When it is empty or too long.
 pub(super) fn custom_data(data: &str) -> Result<(), &'static str> {
+    not_empty(data)?;
     if data.chars().count() > MAX_CUSTOM_DATA {
-        Err("the custom data has more than 1,024 characters")
+        Err("it has more than 1,024 characters")
     } else {
         Ok(())
     }

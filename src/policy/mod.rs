@@ -4,6 +4,10 @@
 //! Pure and synchronous: no I/O, no clock. Deny by default: the first rule that matches an item decides it, an error
 //! on the way ends with a refusal, and nothing that the request says reaches an identity, a workspace, a principal or
 //! a profile.
+//!
+//! A policy comes from its file (`file`, `tables`) through `compile` into the shape that is decided with (`model`); then
+//! `decide` asks a `session`, which evaluates what there is to evaluate for one caller, and fills a `permit` and an
+//! `identity` into a grant. `cases` and `trace` run the same decision.
 
 mod cases;
 mod compile;
@@ -22,6 +26,7 @@ mod tests;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,7 +44,6 @@ use crate::config::Mistake;
 use session::Session;
 
 /// A loaded policy; immutable.
-#[derive(Debug)]
 pub struct Policy {
     files: Vec<PathBuf>,
     blob_headers: Vec<String>,
@@ -127,6 +131,17 @@ pub struct CatalogueEntry {
     pub access: Vec<Access>,
     /// Whether the request must name a `target`.
     pub needs_target: bool,
+}
+
+/// Without rows and rules: a policy may hold a hundred thousand of them.
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("files", &self.files)
+            .field("items", &self.items.len())
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Policy {

@@ -29,14 +29,10 @@ impl Compiler<'_> {
             WordOr::Mapping(file) => file,
         };
         Some(Identity {
-            username: self.limited(file.username.as_ref(), path, "username", limits::username),
+            username: self.optional_term(file.username.as_ref(), &format!("{path}.username")),
             roles: self.roles(file.roles.as_ref(), &format!("{path}.roles")),
-            custom_data: self.limited(
-                file.custom_data.as_ref(),
-                path,
-                "custom_data",
-                limits::custom_data,
-            ),
+            custom_data: self
+                .custom_data(file.custom_data.as_ref(), &format!("{path}.custom_data")),
             auditable_context: self.optional_term(
                 file.auditable_context.as_ref(),
                 &format!("{path}.auditable_context"),
@@ -49,18 +45,11 @@ impl Compiler<'_> {
         })
     }
 
-    fn limited(
-        &mut self,
-        scalar: Option<&At<Scalar>>,
-        path: &str,
-        key: &str,
-        check: fn(&str) -> Result<(), &'static str>,
-    ) -> Option<Term> {
+    fn custom_data(&mut self, scalar: Option<&At<Scalar>>, path: &str) -> Option<Term> {
         let scalar = scalar?;
-        let path = format!("{path}.{key}");
-        let term = self.term(scalar, &path);
-        if let Some(Err(problem)) = term.literal().map(check) {
-            self.mistake(scalar.place, &path, problem, "shorten or correct it");
+        let term = self.term(scalar, path);
+        if let Some(Err(problem)) = term.literal().map(limits::custom_data) {
+            self.mistake(scalar.place, path, problem, "shorten it");
             return Some(Term::Broken);
         }
         Some(term)

@@ -1,7 +1,7 @@
 //! Which keys an item of which kind has and needs, as a table.
 
 use super::super::file::{At, ItemFile, Place};
-use super::super::{Kind, Security, Xmla};
+use super::super::{Kind, Xmla};
 use super::Compiler;
 
 /// A key that only some kinds have.
@@ -59,9 +59,9 @@ fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// Which kinds have which keys. A dashboard has no dataset of its own, and the V1 calls that mint for dashboards and
-/// tiles know no XMLA right (Power BI REST, "Generate Token" for dashboards and tiles).
-fn particulars(file: &ItemFile) -> [Particular; 13] {
+/// Which kinds have which keys; those that every kind has are left out. The V1 calls that mint for dashboards and tiles
+/// know no XMLA right (Power BI REST, "Generate Token" for dashboards and tiles).
+fn particulars(file: &ItemFile) -> [Particular; 11] {
     use Kind::{CreateReport, Dashboard, PaginatedReport, Qna, Report, Tile, Visual};
     fn of<T>(key: &'static str, value: Option<&At<T>>, kinds: &'static [Kind]) -> Particular {
         let place = value.map(|value| value.place);
@@ -78,11 +78,7 @@ fn particulars(file: &ItemFile) -> [Particular; 13] {
             ..of(key, value, kinds)
         }
     }
-    // A key that says no more than its default says nothing.
-    let security = file
-        .security
-        .as_ref()
-        .filter(|it| it.value != Security::Auto);
+    // `off` says no more than leaving the key out.
     let xmla = file.xmla.as_ref().filter(|it| it.value != Xmla::Off);
     [
         needs(
@@ -101,19 +97,9 @@ fn particulars(file: &ItemFile) -> [Particular; 13] {
         needs("page", file.page.as_ref(), &[Visual]),
         needs("visual", file.visual.as_ref(), &[Visual]),
         of(
-            "security",
-            security,
-            &[Report, PaginatedReport, Tile, Qna, CreateReport, Visual],
-        ),
-        of(
             "xmla",
             xmla,
             &[Report, PaginatedReport, Qna, CreateReport, Visual],
-        ),
-        of(
-            "dataset_workspace",
-            file.dataset_workspace.as_ref(),
-            &[Report, PaginatedReport, Tile, Qna, CreateReport, Visual],
         ),
         of(
             "dataset_binding",

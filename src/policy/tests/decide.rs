@@ -171,6 +171,11 @@ rules: [{ name: r, items: [a], identity: none }]",
     ] {
         assert_eq!(grant(&policy, claims, "a").workspace(), workspace);
     }
+    assert!(
+        denial(&policy, "{ tid: '' }", "a")
+            .1
+            .ends_with("the key is empty")
+    );
     for claims in [
         "{ tid: ~ }",
         "{ tid: [x] }",

@@ -5,6 +5,7 @@ use super::support::{ITEMS, ask, caller, outcome, policy, with_rules};
 
 #[test]
 fn the_catalogue_lists_what_the_caller_may_embed_in_the_files_order() {
+    use Access::{Create, Edit, View};
     let policy = with_rules(
         "  - { name: closed, items: [stock], deny: true }
   - { name: odd, items: [other], when: claims.missing, identity: none }
@@ -20,7 +21,6 @@ fn the_catalogue_lists_what_the_caller_may_embed_in_the_files_order() {
             .map(|entry| (entry.item, entry.access, entry.needs_target))
             .collect::<Vec<_>>()
     };
-    use Access::{Create, Edit, View};
     let entry = |item: &str, access: &[Access], needs_target| {
         (item.to_owned(), access.to_vec(), needs_target)
     };

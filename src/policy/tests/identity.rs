@@ -80,7 +80,10 @@ fn an_expression_in_error_or_of_the_wrong_type_is_unmappable() {
                 "{ v: '' }",
             ][..],
         ),
-        ("custom_data", &["{}", "{ v: ~ }", "{ v: 7 }", "{ v: [a] }"]),
+        (
+            "custom_data",
+            &["{}", "{ v: ~ }", "{ v: '' }", "{ v: 7 }", "{ v: [a] }"],
+        ),
         (
             "auditable_context",
             &["{}", "{ v: ~ }", "{ v: 7 }", "{ v: [a] }"],

@@ -65,130 +65,38 @@ fn the_schema_accepts_the_samples_and_refuses_what_the_loader_refuses() {
     );
 }
 
+/// A faulty policy and parts of its report.
+#[derive(serde::Deserialize)]
+struct Faulty {
+    policy: String,
+    place: String,
+    #[serde(default)]
+    problem: String,
+}
+
+/// Checks the faulty policies of a file below `tests/cases/policy`.
+fn check_faulty(file: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/policy");
+    let text = std::fs::read_to_string(folder.join(file)).unwrap();
+    let all: Vec<Faulty> = serde_saphyr::from_str(&text).unwrap();
+    assert!(all.len() > 20, "{file} is read whole");
+    for faulty in all {
+        let found = mistakes(&faulty.policy);
+        assert!(
+            found.contains(&faulty.place) && found.contains(&faulty.problem),
+            "{}\nshould be reported as {} {}\nand is: {found}",
+            faulty.policy,
+            faulty.place,
+            faulty.problem
+        );
+        let reports = found.matches("remedy: ").count();
+        assert_eq!(reports, 1, "one mistake, one report: {found}");
+    }
+}
+
 #[test]
 fn shape_errors_have_place_path_and_hint() {
-    for (text, place, problem) in [
-        (
-            item("kind: report, workspace: 12, report: R"),
-            "policy:2:33 items.a.workspace:",
-            "put quotes around it",
-        ),
-        (
-            item("kind: report, workspace: 1e5, report: R"),
-            "policy:2:33 items.a.workspace:",
-            "put quotes around it",
-        ),
-        (
-            item("kind: report, workspace: true, report: R"),
-            "policy:2:33 items.a.workspace:",
-            "put quotes around it",
-        ),
-        (
-            item("kind: report, workspace: ~, report: R"),
-            "items.a.workspace:",
-            "expected a string or { cel",
-        ),
-        (
-            item("kind: report, workspace: { cel: 5 }, report: R"),
-            "items.a.workspace.cel:",
-            "put quotes around it",
-        ),
-        (
-            item("kind: report, workspace: { cel: a, x: b }, report: R"),
-            "items.a.workspace.x:",
-            "unknown field `x`",
-        ),
-        (
-            item("kind: report, workspace: w, reprot: R"),
-            "items.a.reprot:",
-            "unknown field `reprot`",
-        ),
-        (
-            item("kind: reprt, workspace: w"),
-            "items.a.kind:",
-            "unknown variant `reprt`",
-        ),
-        (
-            item("workspace: w, report: R"),
-            "items.a:",
-            "missing field `kind`",
-        ),
-        (
-            item("kind: report, workspace: w, report: R, xmla: false"),
-            "items.a.xmla:",
-            "unknown variant `false`",
-        ),
-        (
-            item("kind: report, kind: report, workspace: w, report: R"),
-            "items.a",
-            "duplicate mapping key `kind`",
-        ),
-        (
-            rule("identity: { roles: Sales }"),
-            "rules[0].identity.roles:",
-            "expected a list of roles",
-        ),
-        (
-            rule("identity: { roles: [7] }"),
-            "rules[0].identity.roles[0]:",
-            "put quotes around it",
-        ),
-        (
-            rule("identity: nobody"),
-            "rules[0].identity:",
-            "unknown variant `nobody`",
-        ),
-        (
-            rule("identity: none, name: again"),
-            "rules[0]",
-            "duplicate mapping key `name`",
-        ),
-        (
-            rule("identity: none, when: true"),
-            "rules[0].when:",
-            "put quotes around it",
-        ),
-        (
-            with("rules: []\ntables: { t: { key: claims.a, rows: { k: 1 } } }"),
-            "tables.t.rows.k:",
-            "mapping",
-        ),
-        (
-            with("rules: []\ntables: { t: { key: claims.a, rows: { k: {}, k: {} } } }"),
-            "tables.t.rows",
-            "duplicate mapping key `k`",
-        ),
-        (
-            with("rules: []\nitems: {}"),
-            "policy:",
-            "duplicate mapping key `items`",
-        ),
-        (with(""), "policy:", "missing field `rules`"),
-        (with("rules: ["), "policy:", ""),
-        (
-            with("rules: []\n---\nitems: {}"),
-            "policy:",
-            "single YAML document",
-        ),
-        (
-            with("rules: []\ncases: [{ name: c, claims: {}, item: a, expect: refused }]"),
-            "cases[0].expect:",
-            "unknown variant `refused`",
-        ),
-        (
-            with("rules: []\ncases: [{ name: c, claims: {}, item: a, expect: { user: x } }]"),
-            "cases[0].expect.user:",
-            "unknown field `user`",
-        ),
-        (String::new(), "policy:", ""),
-    ] {
-        let found = mistakes(&text);
-        assert!(
-            found.contains(place) && found.contains(problem),
-            "{text}\n=> {found}"
-        );
-        assert!(found.contains("remedy: "), "{found}");
-    }
+    check_faulty("shape_errors.yaml");
 }
 
 #[test]
@@ -203,397 +111,7 @@ fn a_bare_off_is_the_word() {
 
 #[test]
 fn names_literals_and_expressions_are_checked() {
-    let roles = |count: usize| {
-        (0..count)
-            .map(|role| format!("r{role}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    for (text, place, problem) in [
-        // names
-        (
-            rule("identity: none").replace("[a]", "[b]"),
-            "policy:3:28 rules[0].items[0]:",
-            "no item `b`",
-        ),
-        (
-            rule("identity: none").replace("[a]", "[]"),
-            "rules[0]:",
-            "names no item",
-        ),
-        (
-            rule("identity: none").replace("[a]", "['a[']"),
-            "rules[0].items[0]:",
-            "no glob",
-        ),
-        (
-            with(
-                "rules: [{ name: r, items: [a], deny: true }, { name: r, items: [a], deny: true }]",
-            ),
-            "rules[1].name:",
-            "`r` already",
-        ),
-        (
-            with("rules: [{ name: '', items: [a], deny: true }]"),
-            "rules[0].name:",
-            "empty",
-        ),
-        (
-            with(
-                "rules: [{ name: r, items: [a], identity: none }]\ncases: [{ name: c, claims: {}, item: a, expect: {} }, { name: c, claims: {}, item: a, expect: {} }]",
-            ),
-            "cases[1].name:",
-            "`c` already",
-        ),
-        (
-            with("rules: []\ncases: [{ name: c, claims: {}, item: b, expect: denied }]"),
-            "cases[0] (c).item:",
-            "no item `b`",
-        ),
-        (
-            with(
-                "rules: []\ncases: [{ name: c, claims: {}, item: a, tables: { t: {} }, expect: denied }]",
-            ),
-            "cases[0] (c).tables:",
-            "no table `t`",
-        ),
-        (
-            with("rules: []\ncases: [{ name: c, claims: {}, item: a, issuer: x, expect: denied }]"),
-            "cases[0] (c).issuer:",
-            "no issuer `x`",
-        ),
-        (
-            item("kind: report, workspace: w, report: R, principal: nobody"),
-            "items.a.principal:",
-            "no principal `nobody`",
-        ),
-        (
-            item("kind: report, workspace: w, report: R")
-                .replace("  a:", "  'a*':")
-                .replace("[a]", "['*']"),
-            "items.a*:",
-            "cannot be the name",
-        ),
-        (
-            item("kind: report, workspace: w, report: R")
-                .replace("  a:", "  a/b:")
-                .replace("[a]", "['*']"),
-            "items.a/b:",
-            "cannot be the name",
-        ),
-        (
-            with("rules: []\ntables: { claims: { key: claims.a, rows: {} } }"),
-            "tables.claims:",
-            "hide the variable",
-        ),
-        (
-            with("rules: []\ntables: { item: { key: claims.a, rows: {} } }"),
-            "tables.item:",
-            "hide the variable",
-        ),
-        (
-            with("rules: []\ntables: { in: { key: claims.a, rows: {} } }"),
-            "tables.in:",
-            "name of a variable",
-        ),
-        (
-            with("rules: []\ntables: { a-b: { key: claims.a, rows: {} } }"),
-            "tables.a-b:",
-            "name of a variable",
-        ),
-        // tables
-        (
-            with("rules: []\ntables: { t: { key: claims.a } }"),
-            "tables.t:",
-            "neither `rows` nor `rows_file`",
-        ),
-        (
-            with("rules: []\ntables: { t: { key: claims.a, rows: {}, rows_file: f } }"),
-            "tables.t:",
-            "both `rows` and `rows_file`",
-        ),
-        (
-            with("rules: []\ntables: { t: { key: item.name, rows: {} } }"),
-            "tables.t.key:",
-            "`item`",
-        ),
-        (
-            with(
-                "rules: []\ntables: { t: { key: claims.a, rows: {} }, u: { key: t.x, rows: {} } }",
-            ),
-            "tables.u.key:",
-            "`t`",
-        ),
-        (
-            with("rules: []\ntables: { t: { key: claims.a, rows: { '': {} } } }"),
-            "tables.t.rows",
-            "empty key",
-        ),
-        // rules
-        (
-            rule("access: view"),
-            "rules[0]:",
-            "neither denies nor says which identity",
-        ),
-        (
-            rule("identity: ~"),
-            "rules[0]:",
-            "neither denies nor says which identity",
-        ),
-        (
-            rule("deny: true, identity: none"),
-            "rules[0].identity:",
-            "denies",
-        ),
-        (
-            rule("deny: true, access: edit"),
-            "rules[0].access:",
-            "denies",
-        ),
-        (
-            rule("deny: true, save_as: true"),
-            "rules[0].save_as:",
-            "denies",
-        ),
-        (
-            rule("deny: true, lifetime: 5m"),
-            "rules[0].lifetime:",
-            "denies",
-        ),
-        (
-            rule("deny: true, dataset_identities: { d: none }"),
-            "rules[0].dataset_identities:",
-            "denies",
-        ),
-        (
-            rule("identity: none, lifetime: soon"),
-            "rules[0].lifetime:",
-            "no duration",
-        ),
-        (
-            rule("identity: none, lifetime: 59s"),
-            "rules[0].lifetime:",
-            "less than a minute",
-        ),
-        (
-            rule("identity: none, dataset_identities: { D1: none, d1: none }"),
-            "rules[0].dataset_identities.d1:",
-            "stands twice",
-        ),
-        // expressions
-        (
-            rule("identity: none, when: 'claims.a ='"),
-            "rules[0].when:",
-            "CEL",
-        ),
-        (
-            rule("identity: none, when: 'clams.a'"),
-            "rules[0].when:",
-            "clams",
-        ),
-        (
-            rule("identity: none, when: 'request.a'"),
-            "rules[0].when:",
-            "request",
-        ),
-        (
-            rule("identity: none, when: 'frobnicate(claims.a)'"),
-            "rules[0].when:",
-            "frobnicate",
-        ),
-        (
-            rule(&format!("identity: none, when: '{}'", "a".repeat(2049))),
-            "rules[0].when:",
-            "2048",
-        ),
-        (
-            rule("identity: none, when: 'claims.a.all(x, claims.a.all(y, x == y))'"),
-            "rules[0].when:",
-            "",
-        ),
-        (
-            rule("identity: { username: { cel: claims.( } }"),
-            "rules[0].identity.username:",
-            "CEL",
-        ),
-        (
-            rule("identity: { roles: { cel: 'nope' } }"),
-            "rules[0].identity.roles:",
-            "nope",
-        ),
-        (
-            rule("identity: { roles: [x, { cel: 'nope' }] }"),
-            "rules[0].identity.roles[1]:",
-            "nope",
-        ),
-        (
-            rule("identity: none, dataset_identities: { d: { username: { cel: nope } } }"),
-            "rules[0].dataset_identities.d.username:",
-            "nope",
-        ),
-        (
-            item("kind: report, workspace: { cel: nope }, report: R"),
-            "policy:2:40 items.a.workspace:",
-            "nope",
-        ),
-        // literals that somebody forgot to mark
-        (
-            item("kind: report, workspace: claims.ws, report: R"),
-            "items.a.workspace:",
-            "reads like an expression",
-        ),
-        (
-            item("kind: report, workspace: w, report: claims.r"),
-            "items.a.report:",
-            "reads like an expression",
-        ),
-        (
-            item("kind: report, workspace: w, report: R, profile: t.p")
-                + "\ntables: { t: { key: claims.a, rows: {} } }",
-            "items.a.profile:",
-            "{ cel: \"t.p\" }",
-        ),
-        (
-            item("kind: visual, workspace: w, report: R, page: claims.p, visual: V"),
-            "items.a.page:",
-            "reads like an expression",
-        ),
-        (
-            rule("identity: { username: claims.email }"),
-            "rules[0].identity.username:",
-            "reads like an expression",
-        ),
-        (
-            rule("identity: { roles: [claims.role] }"),
-            "rules[0].identity.roles[0]:",
-            "reads like an expression",
-        ),
-        (
-            rule("identity: { custom_data: claims.x }"),
-            "rules[0].identity.custom_data:",
-            "reads like an expression",
-        ),
-        (
-            rule("identity: { auditable_context: claims.sub }"),
-            "rules[0].identity.auditable_context:",
-            "reads like an expression",
-        ),
-        (
-            item("kind: report, workspace: '', report: R"),
-            "items.a.workspace:",
-            "empty",
-        ),
-        (
-            item("kind: report, workspace: w, report: ''"),
-            "items.a.report:",
-            "empty",
-        ),
-        (
-            item("kind: report, workspace: w, report: R, profile: ''"),
-            "items.a.profile:",
-            "empty",
-        ),
-        // limits of Power BI
-        (
-            rule("identity: { username: '' }"),
-            "rules[0].identity.username:",
-            "empty",
-        ),
-        (
-            rule("identity: { roles: [''] }"),
-            "rules[0].identity.roles[0]:",
-            "empty",
-        ),
-        (
-            rule("identity: { roles: ['a,b'] }"),
-            "rules[0].identity.roles[0]:",
-            "comma",
-        ),
-        (
-            rule(&format!("identity: {{ roles: [{}] }}", "r".repeat(51))),
-            "rules[0].identity.roles[0]:",
-            "50 characters",
-        ),
-        (
-            rule(&format!("identity: {{ roles: [{}] }}", roles(51))),
-            "rules[0].identity.roles:",
-            "more than 50 roles",
-        ),
-        (
-            rule(&format!(
-                "identity: {{ custom_data: {} }}",
-                "x".repeat(1025)
-            )),
-            "rules[0].identity.custom_data:",
-            "1,024",
-        ),
-        // blobs
-        (
-            rule("identity: { identity_blob: { header: Authorization } }"),
-            "rules[0].identity.identity_blob.header:",
-            "credentials",
-        ),
-        (
-            rule("identity: { identity_blob: { header: cookie } }"),
-            "rules[0].identity.identity_blob.header:",
-            "credentials",
-        ),
-        (
-            rule("identity: { identity_blob: { header: X-User-Token } }"),
-            "rules[0].identity.identity_blob.header:",
-            "credentials",
-        ),
-        (
-            rule("identity: { identity_blob: { header: 'X Sql' } }"),
-            "rules[0].identity.identity_blob.header:",
-            "no header name",
-        ),
-        (
-            rule(
-                "identity: { datasource_identities: [{ datasource_type: Sql, connection: { server: s }, blob: { header: Cookie } }] }",
-            ),
-            "rules[0].identity.datasource_identities[0].blob.header:",
-            "credentials",
-        ),
-        (
-            rule(
-                "identity: { datasource_identities: [{ datasource_type: Sql, connection: {}, blob: { header: X-A } }] }",
-            ),
-            "rules[0].identity.datasource_identities[0]:",
-            "names no connection",
-        ),
-        // datasets
-        (
-            item("kind: report, workspace: w, report: R, dataset_binding: d"),
-            "items.a.dataset_binding:",
-            "not among",
-        ),
-        (
-            item(
-                "kind: report, workspace: w, report: R, datasets: [{ dataset: d }, { dataset: D }]",
-            ),
-            "items.a.datasets[1]:",
-            "stands twice",
-        ),
-        (
-            item(
-                "kind: dashboard, workspace: w, dashboard: B, datasets: [{ dataset: d, xmla: read_only }]",
-            ),
-            "items.a.datasets[0].xmla:",
-            "XMLA",
-        ),
-    ] {
-        let found = mistakes(&text);
-        assert!(
-            found.contains(place) && found.contains(problem),
-            "{text}\n=> {found}"
-        );
-        assert_eq!(
-            found.matches("remedy: ").count(),
-            1,
-            "one mistake, one report: {found}"
-        );
-    }
+    check_faulty("load_errors.yaml");
 }
 
 #[test]
@@ -628,9 +146,7 @@ fn keys_must_fit_the_kind() {
         ("paginated_report", "save_as_workspace: t"),
         ("paginated_report", "paginated_visuals: [x]"),
         ("dashboard", "report: R"),
-        ("dashboard", "security: none"),
         ("dashboard", "xmla: read_only"),
-        ("dashboard", "dataset_workspace: d"),
         ("tile", "xmla: read_only"),
         ("tile", "report: R"),
         ("qna", "report: R"),
@@ -647,7 +163,7 @@ fn keys_must_fit_the_kind() {
         );
     }
     policy(&item(
-        "kind: dashboard, workspace: w, dashboard: B, security: auto, xmla: off",
+        "kind: dashboard, workspace: w, dashboard: B, security: cloud_rls, xmla: off, dataset_workspace: d",
     ));
     for (kind, keys) in [
         ("visual", "report: '*', page: P, visual: V"),

@@ -116,6 +116,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
     #[test]
     fn no_text_makes_the_loader_panic(text in "[a-z:{}\\[\\]\"'*&|>#\\-\n ]{0,200}") {
         let _ = Policy::parse(&text, &super::support::surroundings());

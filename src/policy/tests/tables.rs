@@ -90,7 +90,7 @@ fn faulty_row_files_are_mistakes() {
 fn a_hundred_thousand_rows_load() {
     // The contract is for release builds on a quiet machine; a debug build only guards against a quadratic loader.
     const ROWS: usize = if cfg!(debug_assertions) {
-        20_000
+        5_000
     } else {
         100_000
     };
@@ -113,11 +113,10 @@ fn a_hundred_thousand_rows_load() {
         let took = start.elapsed();
         let limit = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { release });
         assert!(took < limit, "{name} took {took:?}");
-        println!("{name}: {took:?}");
         let grants = policy
-            .decide(&caller("{ tid: tenant-19999 }"), &ask(&["a"]))
+            .decide(&caller("{ tid: tenant-4999 }"), &ask(&["a"]))
             .unwrap();
-        assert_eq!(grants[0].workspace(), "workspace-19999");
+        assert_eq!(grants[0].workspace(), "workspace-4999");
     }
 }
 
@@ -145,5 +144,4 @@ fn ten_thousand_rules_for_other_items_cost_nothing() {
         took < Duration::from_millis(500),
         "100 decisions took {took:?}"
     );
-    println!("100 decisions: {took:?}");
 }
