@@ -17,6 +17,7 @@ use super::UPKEEP;
 use super::parts::Parts;
 use crate::config::{Config, Mistakes};
 use crate::http::AppState;
+use crate::policy::Policy;
 use crate::{metrics, telemetry};
 
 /// What other tasks may know of the reloader.
@@ -47,7 +48,7 @@ struct Stamp {
 
 impl Reloader {
     pub(super) fn new(parts: Parts, file: PathBuf, app: AppState) -> Self {
-        let stamps = stamps(parts.policy.files());
+        let stamps = stamps(parts.policy.files().iter().cloned());
         let shared = Shared {
             parts: ArcSwap::from_pointee(parts),
             refusal: ArcSwap::default(),
@@ -88,7 +89,7 @@ impl Reloader {
         let current = self.shared.parts.load_full();
         current.audit.reopen();
         self.refresh_secrets();
-        self.stamps = stamps(current.policy.files());
+        self.stamps = stamps(current.policy.files().iter().cloned());
         match Config::load(&self.file) {
             Ok(config) => {
                 if config.server != current.config.server {
@@ -111,7 +112,7 @@ impl Reloader {
     async fn reload_policy_if_changed(&mut self) {
         let current = self.shared.parts.load_full();
         // Taken before reading, so that a change under way is seen at the next tick.
-        let stamps = stamps(current.policy.files());
+        let stamps = stamps(self.stamps.iter().map(|stamp| stamp.path.clone()));
         if stamps == self.stamps {
             return;
         }
@@ -124,7 +125,7 @@ impl Reloader {
         let refusal = match built {
             Ok(parts) => {
                 self.generation += 1;
-                self.stamps = merge(&self.stamps, stamps(parts.policy.files()));
+                self.stamps = merge(&self.stamps, stamps(parts.policy.files().iter().cloned()));
                 if !Arc::ptr_eq(&parts.verifier, &self.shared.parts.load().verifier) {
                     parts.verifier.warm_up();
                 }
@@ -136,6 +137,9 @@ impl Reloader {
             }
             Err(mistakes) => {
                 let text = mistakes.to_string();
+                // The mistake may be in a file that only the refused policy names.
+                let named = Policy::files_of(&self.shared.parts.load().config.policy_file);
+                self.stamps = merge(&self.stamps, stamps(named));
                 tracing::error!(mistakes = %text, "reload refused; the former configuration and policy go on");
                 Some(text)
             }
@@ -182,14 +186,12 @@ fn merge(before: &[Stamp], after: Vec<Stamp>) -> Vec<Stamp> {
     after.into_iter().map(known).collect()
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    files
-        .iter()
-        .map(|path| Stamp {
-            path: path.clone(),
-            state: state(path),
-        })
-        .collect()
+fn stamps(files: impl IntoIterator<Item = PathBuf>) -> Vec<Stamp> {
+    let stamp = |path: PathBuf| Stamp {
+        state: state(&path),
+        path,
+    };
+    files.into_iter().map(stamp).collect()
 }
 
 fn state(path: &Path) -> Option<(u64, u64, u64, SystemTime, i64, i64)> {

@@ -178,6 +178,19 @@ impl Policy {
         file::schema()
     }
 
+    /// Every file that the policy at `path` is made of, as far as it can be read: for the watch after a load that
+    /// failed, perhaps for the sake of a table that no former policy named.
+    #[must_use]
+    pub fn files_of(path: &Path) -> Vec<PathBuf> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let tables = file::read(&text, "").map_or_else(|_| Vec::new(), |file| file.tables.0);
+        let rows = tables.into_iter().filter_map(|(_, table)| table.value.rows_file);
+        std::iter::once(path.to_owned())
+            .chain(rows.map(|file| folder.join(&**file)))
+            .collect()
+    }
+
     /// Every file that the policy was read from (itself and its tables), for the reload watch.
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
