@@ -187,7 +187,7 @@ impl Policy {
         let tables = file::read(&text, "").map_or_else(|_| Vec::new(), |file| file.tables.0);
         let rows = tables.into_iter().filter_map(|(_, table)| table.value.rows_file);
         std::iter::once(path.to_owned())
-            .chain(rows.map(|file| folder.join(&**file)))
+            .chain(rows.map(|file| folder.join(&file.0)))
             .collect()
     }
 
