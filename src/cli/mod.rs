@@ -83,7 +83,7 @@ impl Cli {
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Check => check::run(&self.config),
             Command::Explain(args) => explain::run(&self.config, &args),
-            Command::Schema(args) => schema::run(args),
+            Command::Schema(args) => schema::run(&args),
             Command::Probe(args) => probe::run(&self.config, &args),
         };
         match outcome {

@@ -33,7 +33,7 @@ pub(super) struct Args {
 
 /// The line that tells scripts where everything is.
 #[derive(Serialize)]
-struct Ready<'a> {
+struct Announcement<'a> {
     ready: bool,
     broker: &'a str,
     ops: &'a str,
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         app.ready().await;
         let ops = url(app.ops());
         welcome(&broker, upstream.url(), &folder);
-        let ready = Ready {
+        let announcement = Announcement {
             ready: true,
             broker: &broker,
             ops: &ops,
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             upstream_tls: upstream.tls_url(),
             folder: &folder,
         };
-        print(&serde_json::to_string(&ready).context("the ready line")?);
+        print(&serde_json::to_string(&announcement).context("the ready line")?);
         signals.serve(app).await;
         upstream.stop().await;
         Ok(())

@@ -19,7 +19,7 @@ enum File {
     Policy,
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let schema = match args.file {
         File::Config => schemars::schema_for!(Config).to_value(),
         File::Policy => crate::policy::Policy::json_schema(),

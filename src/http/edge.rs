@@ -66,7 +66,6 @@ impl Edge {
     }
 
     /// The CORS layer.
-    #[must_use]
     pub fn cors(&self) -> &CorsLayer {
         &self.cors
     }

@@ -12,12 +12,12 @@ use crate::broker::{Access, Code, Kind, Recording};
 
 #[derive(Serialize)]
 struct Items {
-    items: Vec<Item>,
+    items: Vec<Entry>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+struct Entry {
     item: String,
     title: String,
     r#type: Kind,
@@ -45,7 +45,7 @@ pub(super) async fn items(
 ) -> Result<Response, Problem> {
     let token = extract::credential(&app.edge(), &request.into_parts().0)?;
     let entries = app.broker().items(token, &recording).await?;
-    let items = entries.into_iter().map(|entry| Item {
+    let items = entries.into_iter().map(|entry| Entry {
         item: entry.item,
         title: entry.title,
         r#type: entry.kind,

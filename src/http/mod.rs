@@ -215,6 +215,10 @@ async fn cors(State(app): State<AppState>, request: Request, next: Next) -> Resp
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the layer asks for"
+)]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text

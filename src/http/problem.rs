@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::broker::{Code, Error};
+use crate::broker::{Code, Denied, Error};
 
 /// A refusal on its way to the caller.
 #[derive(Clone, Debug)]
@@ -128,8 +128,9 @@ impl From<Error> for Problem {
         let detail = match error {
             Error::Request { detail, .. } => detail,
             // These two speak of items that the caller may see.
-            Error::Denied(crate::broker::Denied::Unfit { problem, .. }) => problem,
-            Error::Denied(crate::broker::Denied::NotCombinable { problem }) => problem,
+            Error::Denied(Denied::Unfit { problem, .. } | Denied::NotCombinable { problem }) => {
+                problem
+            }
             Error::Denied(_)
             | Error::MissingToken
             | Error::Caller(_)

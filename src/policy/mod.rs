@@ -185,7 +185,9 @@ impl Policy {
         let folder = path.parent().unwrap_or(Path::new(""));
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let tables = file::read(&text, "").map_or_else(|_| Vec::new(), |file| file.tables.0);
-        let rows = tables.into_iter().filter_map(|(_, table)| table.value.rows_file);
+        let rows = tables
+            .into_iter()
+            .filter_map(|(_, table)| table.value.rows_file);
         std::iter::once(path.to_owned())
             .chain(rows.map(|file| folder.join(&file.0)))
             .collect()
