@@ -23,8 +23,8 @@ export function binary() {
   return found;
 }
 
-/** Starts the binary and waits for the line that `isReady` understands; stopped after the file's tests. */
-export async function run(args, { env = {}, isReady }) {
+/** Starts the binary and waits for the line that `isReady` understands, or until `ready`; stopped after the file's tests. */
+export async function run(args, { env = {}, isReady = () => null, ready: probe = null }) {
   const child = spawn(binary(), args, { env: { ...process.env, NO_PROXY: "*", ...env }, stdio: ["ignore", "pipe", "pipe"] });
   const output = [];
   const gone = new Promise((resolve) => child.once("exit", resolve));
@@ -33,7 +33,7 @@ export async function run(args, { env = {}, isReady }) {
     await gone;
   });
   const ready = new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`not ready in time:\n${output.join("\n")}`)), START_TIMEOUT);
+    const timer = setTimeout(() => reject(new Error(`not ready in time:\n${output.join("\n")}`)), START_TIMEOUT).unref();
     const read = (line) => {
       output.push(line);
       const answer = isReady(line);
@@ -46,7 +46,9 @@ export async function run(args, { env = {}, isReady }) {
     createInterface({ input: child.stderr }).on("line", read);
     gone.then((code) => reject(new Error(`ended with ${code}:\n${output.join("\n")}`)));
   });
-  return { ...await ready, output };
+  ready.catch(() => {}); // also comes when the process is stopped at the end
+  const answer = probe ? await Promise.race([until(probe, `${args[0]} to be ready`, START_TIMEOUT), ready]) : await ready;
+  return { ...answer, output };
 }
 
 /** The sandbox on free ports. */
@@ -90,6 +92,8 @@ export async function startBrowser(sandbox) {
 const FILES = {
   "/app/": here("app/index.html"),
   "/app/app.js": here("app/app.js"),
+  "/app/login.html": here("app/login.html"),
+  "/app/login.js": here("app/login.js"),
   "/app/embed-broker.js": here("../../client/embed-broker.js"),
   "/app/powerbi.js": here("node_modules/powerbi-client/dist/powerbi.js"),
   "/app/oidc-client-ts.js": here("node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js"),
