@@ -135,7 +135,7 @@ async function attempt(code, action) {
   try {
     return await action();
   } catch (cause) {
-    throw failure(code, cause?.message ?? String(cause), { cause, retryable: true });
+    throw failure(code, textOf(cause), { cause, retryable: true });
   }
 }
 
@@ -205,21 +205,16 @@ function view({ element, item, config: own }, context) {
 
   function take(next) {
     const { embedConfig, renewal } = next.items.find((entry) => entry.item === item) ?? next.items[0];
-    const config = configure(embedConfig);
+    const extra = typeof own === "function" ? own(embedConfig) : own;
+    const config = { ...embedConfig, ...extra, settings: { ...embedConfig.settings, ...extra?.settings } };
     const [before, known] = [answer, essence];
     answer = next;
-    essence = essenceOf(embedConfig);
+    // What may not change under a running iframe. The rest is only a new token.
+    essence = JSON.stringify({ ...embedConfig, accessToken: 0, embedUrl: 0 });
     if (essence !== known) show(config);
     else if (next.token === before.token) { if (expired) context.watcher.recover(); } // still the dead one
     else if (renewal === "re_embed") wait(config, before);
     else swap(config, before);
-  }
-
-  function configure(embedConfig) {
-    const extra = typeof own === "function" ? own(embedConfig) : own;
-    const config = { ...embedConfig, ...extra };
-    if (extra?.settings) config.settings = { ...embedConfig.settings, ...extra.settings };
-    return config;
   }
 
   async function swap(config, before) {
@@ -245,10 +240,9 @@ function view({ element, item, config: own }, context) {
   // Re-embedding interrupts: wait until nobody is busy with the report, but not until the token is dead.
   function wait(config, before) {
     const end = Date.parse(before.expiration);
-    const deadline = end - (end - Date.parse(before.refreshAfter)) / 4;
-    const { isQuiet = quiet } = context;
+    const latest = end - (end - Date.parse(before.refreshAfter)) / 4;
     clearTimeout(timer);
-    if (expired || Date.now() >= deadline || isQuiet(element)) show(config);
+    if (expired || Date.now() >= latest || (context.isQuiet ?? isQuiet)(element)) show(config);
     else timer = setTimeout(wait, QUIET_POLL, config, before);
   }
 
@@ -274,7 +268,7 @@ function view({ element, item, config: own }, context) {
   function bootFits({ type, embedUrl, settings }) {
     if (boot?.config.type !== type || type === "create" || type === "qna") return false;
     const page = (url) => url.split("?")[0];
-    return page(boot.config.embedUrl) === page(embedUrl) && (bootstrap || !(settings?.localeSettings || settings?.layoutType));
+    return page(boot.config.embedUrl) === page(embedUrl) && (bootstrap || !(settings.localeSettings || settings.layoutType));
   }
 
   function failed({ detail }) {
@@ -308,12 +302,7 @@ function view({ element, item, config: own }, context) {
   };
 }
 
-/** What may not change under a running iframe. The rest is only a new token. */
-function essenceOf(embedConfig) {
-  return JSON.stringify({ ...embedConfig, accessToken: 0, embedUrl: 0 });
-}
-
-function quiet(element) {
+function isQuiet(element) {
   return document.hidden || !(element.matches(":hover") || element.contains(document.activeElement));
 }
 

@@ -42,6 +42,7 @@ async function start() {
   $("heal").addEventListener("click", heal);
   $("save-policy").addEventListener("click", savePolicy);
   $("undo-policy").addEventListener("click", () => { $("policy").value = demo.policy; });
+  $("short-lives").addEventListener("click", () => { $("policy").value = withShortLives($("policy").value); });
   setInterval(drawClock, 500);
   await readPolicy();
   const wanted = new URLSearchParams(location.hash.slice(1));
@@ -275,6 +276,15 @@ async function savePolicy() {
     log("Asking under the new policy.");
     open();
   }, POLICY_TAKEN);
+}
+
+/** The policy with `lifetime: 1m` in every rule that grants something, so that one can watch renewals. */
+function withShortLives(policy) {
+  const rule = /^(  - name: .+\n    items: .+\n)((?:    .*\n)*)/gm;
+  return policy.replace(rule, (all, head, rest) => {
+    if (rest.includes("deny: true")) return all;
+    return `${head}    lifetime: 1m\n${rest.replace(/^    lifetime: .*\n/gm, "")}`;
+  });
 }
 
 async function post(method, path, body) {

@@ -1,0 +1,54 @@
+// A page as an application would write it, with a memory for the tests: `app.events` holds what
+// the iframe reported, `app.errors` what the helper did, `app.tokens` each answer of the broker.
+import { embed, embedMany } from "/app/embed-broker.js";
+
+const { powerbi } = globalThis;
+
+globalThis.app = {
+  events: [],
+  errors: [],
+  tokens: [],
+  saved: [],
+  userTokens: 0,
+  persona: "ana",
+  handle: null,
+
+  configure(settings) { Object.assign(this, settings); },
+
+  async userToken() {
+    this.userTokens += 1;
+    const response = await fetch(`${this.upstream}/idp/token?persona=${this.persona}`);
+    return response.text();
+  },
+
+  options(more) {
+    return {
+      brokerUrl: this.broker,
+      powerbi,
+      getUserToken: () => this.userToken(),
+      onError: (error) => {
+        this.errors.push({ code: error.code, status: error.status, message: error.message, retryIn: error.retryIn, requestId: error.requestId });
+        document.getElementById("message").textContent = error.message;
+      },
+      onToken: (answer) => this.tokens.push(answer),
+      onSaved: (saved) => this.saved.push(saved),
+      onEmbedded: (component, item) => {
+        for (const name of ["loaded", "rendered", "error", "saved", "tileLoaded"]) {
+          if (component.allowedEvents.includes(name)) component.on(name, ({ detail }) => this.events.push({ name, item, detail }));
+        }
+      },
+      ...more,
+    };
+  },
+
+  open(options) {
+    this.handle = embed(document.getElementById("frame"), this.options(options));
+  },
+
+  openMany(items, options) {
+    const elements = ["frame", "second"].map((id) => document.getElementById(id));
+    this.handle = embedMany(items.map((item, index) => ({ item, element: elements[index] })), this.options(options));
+  },
+
+  names() { return this.events.map(({ name }) => name); },
+};
