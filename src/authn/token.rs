@@ -189,6 +189,10 @@ pub(super) fn invalid(reason: impl Into<String>) -> Error {
 
 fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
     let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
+    // serde would also fill a struct from a list, by position.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     serde_json::from_slice(&bytes).ok()
 }
 

@@ -197,6 +197,10 @@ pub(super) async fn json<T: DeserializeOwned>(
         Ok(Err(_)) => return Err(invalid("The body could not be read.")),
         Err(_) => return Err(invalid("The body did not arrive in time.")),
     };
+    // serde would also fill a struct from a list, by position.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(invalid("The body must be a JSON object."));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -6,10 +6,11 @@
 
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use tracing::Instrument as _;
 
 use super::extract::{Peer, RequestId, client};
@@ -68,12 +69,12 @@ async fn answer(
             recording.reason(&problem.reason());
         }
         if recording.finish(code(&problem)).await.is_err() {
-            let unrecorded = Problem::new(
+            // The headers stay: without those of CORS, a page could not read why it got nothing.
+            *response.body_mut() = Body::empty();
+            problem = Some(Problem::new(
                 Code::AuditUnavailable,
                 "the audit record could not be written",
-            );
-            response = unrecorded.clone().into_response();
-            problem = Some(unrecorded);
+            ));
         }
     }
     metrics::request(route, code(&problem), began.elapsed());

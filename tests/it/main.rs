@@ -9,6 +9,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod catalogue;
+mod credentials;
+mod http;
 mod layers;
+mod openapi;
 mod pipeline;
 mod support;

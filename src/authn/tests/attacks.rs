@@ -599,7 +599,11 @@ impl World {
             ),
             (
                 "header no object",
-                RSA.sign(Algorithm::RS256, r#"["RS256"]"#, "{}"),
+                RSA.sign(
+                    Algorithm::RS256,
+                    r#"["RS256","JWT","k1"]"#,
+                    &claims(&self.main.url, &json!({})).to_string(),
+                ),
                 "the header is",
             ),
         ]

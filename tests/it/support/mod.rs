@@ -1,7 +1,9 @@
 //! A broker and its simulated upstream services, started for one test and gone with it.
 
+pub(crate) mod contract;
 pub(crate) mod response;
 pub(crate) mod test_app;
+pub(crate) mod tokens;
 
 pub(crate) use response::Answer;
 pub(crate) use test_app::TestApp;

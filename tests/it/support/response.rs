@@ -3,6 +3,8 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::contract::CONTRACT;
+
 /// Status, headers and body of an answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -15,8 +17,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Reads the answer to its end.
+    /// Reads an answer of the broker's traffic listener to its end, and holds it against `openapi.yaml`.
     pub(crate) async fn read(response: reqwest::Response) -> Self {
+        let path = response.url().path().to_owned();
+        let answer = Self::unchecked(response).await;
+        CONTRACT.check(&path, &answer);
+        answer
+    }
+
+    /// Reads an answer that `openapi.yaml` does not describe: to HEAD, to a preflight, from another listener.
+    pub(crate) async fn unchecked(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self {
             status,

@@ -26,7 +26,9 @@ pub(crate) struct TestApp {
 #[derive(Default)]
 pub(crate) struct Setup {
     edits: Vec<(String, String)>,
+    files: Vec<(&'static str, String)>,
     policy: Option<String>,
+    policy_edits: Vec<(String, String)>,
     options: Options,
     before: Vec<(Method, &'static str, Value)>,
     expect_ready: bool,
@@ -82,7 +84,7 @@ impl TestApp {
 
     /// GETs a path of the operators' listener.
     pub(crate) async fn ops(&self, path: &str) -> Answer {
-        Answer::read(
+        Answer::unchecked(
             self.client
                 .get(format!("{}{path}", self.ops))
                 .send()
@@ -119,7 +121,7 @@ impl TestApp {
         } else {
             request.json(&body)
         };
-        let answer = Answer::read(request.send().await.unwrap()).await;
+        let answer = Answer::unchecked(request.send().await.unwrap()).await;
         assert!(answer.status < 300, "{path}: {answer:?}");
         serde_json::from_str(&answer.text).unwrap_or(Value::Null)
     }
@@ -235,6 +237,20 @@ impl Setup {
         )
     }
 
+    /// A file beside `broker.yaml`.
+    #[must_use]
+    pub(crate) fn file(mut self, name: &'static str, text: impl Into<String>) -> Self {
+        self.files.push((name, text.into()));
+        self
+    }
+
+    /// Replaces text in the policy, in which it must stand.
+    #[must_use]
+    pub(crate) fn edit_policy(mut self, from: &str, to: &str) -> Self {
+        self.policy_edits.push((from.into(), to.into()));
+        self
+    }
+
     /// Another policy.
     #[must_use]
     pub(crate) fn policy(mut self, yaml: impl Into<String>) -> Self {
@@ -300,6 +316,15 @@ impl Setup {
         std::fs::write(&files.config, text).unwrap();
         if let Some(policy) = self.policy {
             std::fs::write(&files.policy, policy).unwrap();
+        }
+        let mut policy = std::fs::read_to_string(&files.policy).unwrap();
+        for (from, to) in self.policy_edits {
+            assert!(policy.contains(&from), "policy.yaml has no `{from}`");
+            policy = policy.replace(&from, &to);
+        }
+        std::fs::write(&files.policy, policy).unwrap();
+        for (name, text) in self.files {
+            std::fs::write(folder.path().join(name), text).unwrap();
         }
         let config = Config::load(&files.config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let app = App::start(config, &files.config)
