@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use url::Url;
 
 use super::serve::Signals;
 use super::{Failure, block_on, print};
 use crate::app::App;
+use crate::config::Telemetry;
 use crate::sandbox::{Addresses, Options, Upstream, unpack};
 use crate::telemetry;
 
@@ -29,14 +31,29 @@ pub(super) struct Args {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     bind: IpAddr,
+    /// Folder for configuration, policy and the certificate authority, all written anew; default: a new folder.
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Run the simulated services alone, for brokers that run elsewhere.
+    #[arg(long)]
+    upstream_only: bool,
+    /// Where those brokers reach the simulated services, such as https://sandbox:8443: the issuer of the tokens and a
+    /// name in the certificate.
+    #[arg(long, value_name = "URL", requires = "upstream_only")]
+    public_url: Option<Url>,
+    /// Where the demo page reaches those brokers.
+    #[arg(long, value_name = "URL", requires = "upstream_only")]
+    broker_url: Option<Url>,
 }
 
 /// The line that tells scripts where everything is.
 #[derive(Serialize)]
 struct Announcement<'a> {
     ready: bool,
-    broker: &'a str,
-    ops: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ops: Option<&'a str>,
     upstream: &'a str,
     upstream_tls: &'a str,
     folder: &'a Path,
@@ -45,45 +62,84 @@ struct Announcement<'a> {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     block_on(async {
         let signals = Signals::new()?;
-        let folder = folder()?;
-        let listen = free(args.bind, args.port)?;
-        let broker = url(listen);
-        let upstream = Upstream::start(Options {
-            http: SocketAddr::new(args.bind, args.upstream_port),
-            tls: SocketAddr::new(args.bind, args.upstream_tls_port),
-            broker_url: Some(broker.clone()),
-            policy_file: Some(folder.join("policy.yaml")),
-            ca_file: Some(folder.join("ca.pem")),
-            ..Options::default()
-        })
-        .await?;
-        let ops_listen = free(args.bind, OPS_PORT).or_else(|_| free(args.bind, 0))?;
-        let addresses = Addresses {
-            listen,
-            ops_listen,
-            upstream: upstream.url().to_owned(),
-        };
-        let files =
-            unpack(&folder, &addresses).context("cannot write the sandbox's configuration")?;
-        let config = super::check::load(&files.config)?;
-        telemetry::start(&config.telemetry);
-        let app = App::start(config, &files.config).await?;
-        app.ready().await;
-        let ops = url(app.ops());
-        welcome(&broker, upstream.url(), &folder);
-        let announcement = Announcement {
-            ready: true,
-            broker: &broker,
-            ops: &ops,
-            upstream: upstream.url(),
-            upstream_tls: upstream.tls_url(),
-            folder: &folder,
-        };
-        print(&serde_json::to_string(&announcement).context("the ready line")?);
-        signals.serve(app).await;
-        upstream.stop().await;
-        Ok(())
+        let folder = folder(args.folder.as_deref())?;
+        if args.upstream_only {
+            upstream_only(args, signals, &folder).await
+        } else {
+            everything(args, signals, &folder).await
+        }
     })
+}
+
+/// The broker and the services that it talks to.
+async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), Failure> {
+    let listen = free(args.bind, args.port)?;
+    let broker = url(listen);
+    let upstream = Upstream::start(Options {
+        broker_url: Some(broker.clone()),
+        policy_file: Some(folder.join("policy.yaml")),
+        ..options(args, folder)
+    })
+    .await?;
+    let ops_listen = free(args.bind, OPS_PORT).or_else(|_| free(args.bind, 0))?;
+    let addresses = Addresses {
+        listen,
+        ops_listen,
+        upstream: upstream.url().to_owned(),
+    };
+    let files = unpack(folder, &addresses).context("cannot write the sandbox's configuration")?;
+    let config = super::check::load(&files.config)?;
+    telemetry::start(&config.telemetry);
+    let app = App::start(config, &files.config).await?;
+    app.ready().await;
+    let ops = url(app.ops());
+    welcome(&broker, upstream.url(), folder);
+    print_ready(&upstream, Some((&broker, &ops)), folder)?;
+    signals.until_end(async || app.reload().await).await;
+    app.stop().await;
+    upstream.stop().await;
+    Ok(())
+}
+
+/// The services alone.
+async fn upstream_only(args: &Args, signals: Signals, folder: &Path) -> Result<(), Failure> {
+    telemetry::start(&Telemetry::default());
+    let upstream = Upstream::start(Options {
+        broker_url: args.broker_url.as_ref().map(without_slash),
+        public_url: args.public_url.as_ref().map(without_slash),
+        ..options(args, folder)
+    })
+    .await?;
+    print_ready(&upstream, None, folder)?;
+    signals.until_end(async || ()).await;
+    upstream.stop().await;
+    Ok(())
+}
+
+fn options(args: &Args, folder: &Path) -> Options {
+    Options {
+        http: SocketAddr::new(args.bind, args.upstream_port),
+        tls: SocketAddr::new(args.bind, args.upstream_tls_port),
+        ca_file: Some(folder.join("ca.pem")),
+        ..Options::default()
+    }
+}
+
+fn print_ready(
+    upstream: &Upstream,
+    broker: Option<(&str, &str)>,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let ready = Announcement {
+        ready: true,
+        broker: broker.map(|(broker, _)| broker),
+        ops: broker.map(|(_, ops)| ops),
+        upstream: upstream.url(),
+        upstream_tls: upstream.tls_url(),
+        folder,
+    };
+    print(&serde_json::to_string(&ready).context("the ready line")?);
+    Ok(())
 }
 
 fn welcome(broker: &str, upstream: &str, folder: &Path) {
@@ -112,18 +168,27 @@ Below: one audit record a request. Stop with Ctrl-C.
     ));
 }
 
-/// A folder of our own for files that people may edit; it stays, so that edits are not lost.
-fn folder() -> anyhow::Result<PathBuf> {
+/// The folder asked for, or one of our own; it stays, so that edits are not lost.
+fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let folder = std::env::temp_dir().join(format!(
-        "embed-broker-sandbox-{}",
-        uuid::Uuid::new_v4().simple()
-    ));
+    let folder = match asked {
+        Some(folder) => folder.to_owned(),
+        None => std::env::temp_dir().join(format!(
+            "embed-broker-sandbox-{}",
+            uuid::Uuid::new_v4().simple()
+        )),
+    };
     std::fs::DirBuilder::new()
         .mode(0o700)
+        // What is there is taken as it is, but only when somebody named it.
+        .recursive(asked.is_some())
         .create(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
+}
+
+fn without_slash(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// An address that is free at this moment.

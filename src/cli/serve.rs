@@ -16,7 +16,8 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     block_on(async {
         let signals = Signals::new()?;
         let app = App::start(config, file).await?;
-        signals.serve(app).await;
+        signals.until_end(async || app.reload().await).await;
+        app.stop().await;
         Ok(())
     })
 }
@@ -38,15 +39,14 @@ impl Signals {
         })
     }
 
-    /// Reloads at SIGHUP; ends the app at SIGTERM or SIGINT.
-    pub(super) async fn serve(mut self, app: App) {
+    /// Resolves at SIGTERM or SIGINT; until then `hung_up` runs at each SIGHUP.
+    pub(super) async fn until_end(mut self, hung_up: impl AsyncFn()) {
         loop {
             tokio::select! {
-                _ = self.hang_up.recv() => app.reload().await,
+                _ = self.hang_up.recv() => hung_up().await,
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
             }
         }
-        app.stop().await;
     }
 }

@@ -65,6 +65,9 @@ pub struct Options {
     pub http: SocketAddr,
     /// Address of the TLS listener; port 0 takes a free one.
     pub tls: SocketAddr,
+    /// Where others reach the services, when not at the plain listener: the issuer of the tokens is below it, and the
+    /// certificate holds its host. Without a slash at the end.
+    pub public_url: Option<String>,
     /// Where the broker is reached, for the demo page.
     pub broker_url: Option<String>,
     /// The policy that the demo page shows and edits.
@@ -91,6 +94,7 @@ impl Default for Options {
         Self {
             http: loopback,
             tls: loopback,
+            public_url: None,
             broker_url: None,
             policy_file: None,
             ca_file: None,
@@ -109,14 +113,14 @@ impl Upstream {
         let tls = bind(options.tls).await?;
         let url = format!("http://{}", reachable(http.local_addr()?));
         let tls_url = format!("https://{}", reachable(tls.local_addr()?));
-        let server = tls::Server::new()?;
+        let server = tls::Server::new(options.public_url.as_deref())?;
         if let Some(path) = &options.ca_file {
             std::fs::write(path, &server.ca_pem)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let seed = seed::Seed::load()?;
         let router = router(Arc::new(Shared {
-            url: url.clone(),
+            url: options.public_url.unwrap_or_else(|| url.clone()),
             tls_url: tls_url.clone(),
             broker_url: options.broker_url,
             policy_file: options.policy_file,

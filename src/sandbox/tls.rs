@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
 use super::state::locked;
 
@@ -40,7 +41,8 @@ pub(super) struct ClientCertificate {
 }
 
 impl Server {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    /// `public_url` is a further place where the server is reached.
+    pub(super) fn new(public_url: Option<&str>) -> anyhow::Result<Self> {
         let ca_key = KeyPair::generate()?;
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -50,7 +52,15 @@ impl Server {
         let ca_pem = ca.self_signed(&ca_key)?.pem();
         let issuer = Issuer::new(ca, ca_key);
         let key = KeyPair::generate()?;
-        let names = NAMES.map(str::to_owned).to_vec();
+        let mut names = NAMES.map(str::to_owned).to_vec();
+        if let Some(url) = public_url {
+            let url = Url::parse(url).context("the public URL")?;
+            names.push(
+                url.host_str()
+                    .context("a public URL has a host")?
+                    .to_owned(),
+            );
+        }
         let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

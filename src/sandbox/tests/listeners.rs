@@ -65,6 +65,31 @@ async fn tls_serves_the_same_under_microsofts_names() {
 }
 
 #[tokio::test]
+async fn a_public_url_is_in_the_certificate_and_in_the_issuer() {
+    let public = "https://sandbox.example:8443";
+    let upstream = Upstream::start(Options {
+        public_url: Some(public.to_owned()),
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let address = upstream.tls_url().strip_prefix("https://").unwrap();
+    let ca = reqwest::Certificate::from_pem(upstream.ca_pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([ca])
+        .resolve("sandbox.example", address.parse().unwrap())
+        .build()
+        .unwrap();
+    let port = address.rsplit_once(':').unwrap().1;
+    let url = format!("https://sandbox.example:{port}/idp/.well-known/openid-configuration");
+    let answer = client.get(url).send().await.unwrap();
+    let discovery: Value = answer.json().await.unwrap();
+    assert_eq!(discovery["issuer"], format!("{public}/idp"));
+    assert_eq!(discovery["jwks_uri"], format!("{public}/idp/jwks"));
+}
+
+#[tokio::test]
 async fn a_stopped_sandbox_frees_its_port() {
     let upstream = Upstream::start(Options::default()).await.unwrap();
     let address: std::net::SocketAddr = upstream
