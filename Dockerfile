@@ -10,14 +10,14 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20260202-slim
 
 FROM ${RUST_IMAGE} AS source
-# Optional features of both images, separated by commas.
-ARG FEATURES=""
 WORKDIR /build
 COPY . .
 # The cache may hold an older build of this crate; its files' times decide nothing.
 RUN touch src/lib.rs src/main.rs
 
 FROM source AS build-broker
+# Optional features, separated by commas.
+ARG FEATURES=""
 # The empty folder is made here because the final stages may have no shell to make it with.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
@@ -26,6 +26,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     && cp target/release/embed-broker /out/
 
 FROM source AS build-sandbox
+ARG FEATURES=""
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
     cargo build --locked --release --features "sandbox,${FEATURES}" \
