@@ -1,5 +1,6 @@
 //! `sandbox`: the broker against simulated services, in one process, without an Azure account.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -37,13 +38,17 @@ pub(super) struct Args {
     /// Run the simulated services alone, for brokers that run elsewhere.
     #[arg(long)]
     upstream_only: bool,
-    /// Where those brokers reach the simulated services, such as https://sandbox:8443: the issuer of the tokens and a
+    /// Where those brokers reach the simulated services, such as `https://sandbox:8443`: the issuer of the tokens and a
     /// name in the certificate.
     #[arg(long, value_name = "URL", requires = "upstream_only")]
     public_url: Option<Url>,
     /// Where the demo page reaches those brokers.
     #[arg(long, value_name = "URL", requires = "upstream_only")]
     broker_url: Option<Url>,
+    /// Also write gateway.pem and gateway-key.pem into the folder: a certificate of this name, for a gateway in front
+    /// of those brokers.
+    #[arg(long, value_name = "NAME", requires = "upstream_only")]
+    gateway_name: Option<String>,
 }
 
 /// The line that tells scripts where everything is.
@@ -104,6 +109,9 @@ async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), 
 /// The services alone.
 async fn upstream_only(args: &Args, signals: Signals, folder: &Path) -> Result<(), Failure> {
     telemetry::start(&Telemetry::default());
+    if let Some(name) = &args.gateway_name {
+        certify_gateway(name, folder)?;
+    }
     let upstream = Upstream::start(Options {
         broker_url: args.broker_url.as_ref().map(without_slash),
         public_url: args.public_url.as_ref().map(without_slash),
@@ -114,6 +122,24 @@ async fn upstream_only(args: &Args, signals: Signals, folder: &Path) -> Result<(
     signals.until_end(async || ()).await;
     upstream.stop().await;
     Ok(())
+}
+
+/// Writes a certificate that vouches for itself, before anybody is told that the services are up.
+fn certify_gateway(name: &str, folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = rcgen::generate_simple_self_signed([name.to_owned()])
+        .with_context(|| format!("no certificate can be made for {name}"))?;
+    let write = |file: &str, mode: u32, text: String| {
+        let path = folder.join(file);
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode);
+        let written = options
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        written.with_context(|| format!("cannot write {}", path.display()))
+    };
+    write("gateway.pem", 0o644, made.cert.pem())?;
+    write("gateway-key.pem", 0o600, made.signing_key.serialize_pem())
 }
 
 fn options(args: &Args, folder: &Path) -> Options {
@@ -148,7 +174,7 @@ fn welcome(broker: &str, upstream: &str, folder: &Path) {
          -H 'Content-Type: application/json' -d '{{\"item\":\"sales\"}}'"
     );
     print(&format!(
-        "
+        r#"
 embed-broker runs against simulated Entra, Power BI and sign-in services. Nothing here is real.
 
   See it      {upstream}/
@@ -160,10 +186,10 @@ An embed token for ana, as her front end would ask for it:
 
 And the rows that this token lets through, as the report would show them:
 
-  {token} | curl -s {upstream}/sandbox/rows -H 'Content-Type: application/json' -d @-
+  curl -s {upstream}/sandbox/rows -H "Authorization: EmbedToken $({token} | sed 's/.*"token":"\([^"]*\)".*/\1/')"
 
 Below: one audit record a request. Stop with Ctrl-C.
-",
+"#,
         policy = folder.join("policy.yaml").display(),
     ));
 }
