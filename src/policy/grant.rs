@@ -325,6 +325,16 @@ impl Grant {
             None => self.identity.as_ref(),
         }
     }
+    /// The same without any username, for `doctor`: whether a name is what does not fit.
+    #[must_use]
+    pub fn without_username(&self) -> Self {
+        let mut grant = self.clone();
+        let own = grant.dataset_identities.values_mut().flatten();
+        for identity in own.chain(&mut grant.identity) {
+            identity.username = None;
+        }
+        grant
+    }
     /// Upper bound of the token's life that the rule sets.
     #[must_use]
     pub fn lifetime(&self) -> Option<Duration> {

@@ -4,22 +4,18 @@
 //! and its cases. Nothing is guessed: a term that needs a claim is not evaluated without one. Where a rule's identity
 //! needs one, a value that fits every source stands in for it, and the probe says so.
 
-use std::collections::BTreeMap;
+mod probe;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::decide::grant_of;
-use super::model::{self, Item, Permission, Roles, Rule, Term};
+use super::model::{self, Item, Rule};
 use super::permit::Permit;
 use super::session::Session;
 use super::tables::Row;
-use super::{Access, Ask, Content, Grant, Identity, Kind, Policy};
+use super::{Access, Content, Grant, Kind, Policy};
 use crate::authn::Caller;
-
-/// Stands in for a name that only a caller's claims give. Every source takes it, and nobody has it.
-const SOMEBODY: &str = "somebody@embed-broker.invalid";
-
-/// Stands in for a role.
-const SOME_ROLE: &str = "some role";
+use probe::Look;
 
 /// What the policy holds, as far as it can be known without a caller.
 #[derive(Debug)]
@@ -28,6 +24,8 @@ pub struct Survey {
     pub items: Vec<SurveyedItem>,
     /// The tables that were looked into.
     pub tables: Vec<Sampled>,
+    /// Rules that name items and decide none, since earlier rules always do.
+    pub idle_rules: Vec<Arc<str>>,
     /// How many cases led to a place.
     pub cases_used: usize,
     /// How many cases there are.
@@ -58,8 +56,6 @@ pub struct SurveyedItem {
     pub places: Vec<Place>,
     /// Why some of its places are not known, if so.
     pub unknown: Option<String>,
-    /// The rules that could give it and come after one that always matches.
-    pub unreachable: Vec<Arc<str>>,
 }
 
 /// One place of an item: workspace, principal, profile and all else that it names, with every expression evaluated.
@@ -93,14 +89,6 @@ pub struct Probe {
     pub assumed: bool,
 }
 
-/// A look at the policy without a caller.
-struct Look<'a> {
-    session: Session<'a>,
-    /// The table whose row is known.
-    table: Option<usize>,
-    assumed: bool,
-}
-
 impl Policy {
     /// Looks at every item, with at most `rows` rows of each table.
     #[must_use]
@@ -128,6 +116,7 @@ impl Policy {
                     of: table.rows.len(),
                 })
                 .collect(),
+            idle_rules: self.idle(),
             cases_used: cases_used.iter().filter(|used| **used).count(),
             cases: self.cases.len(),
         }
@@ -141,7 +130,7 @@ impl Policy {
         cases_used: &mut [bool],
     ) -> SurveyedItem {
         let (mut places, mut unknown) = (Vec::new(), None);
-        match self.source_of(item) {
+        match source_of(item) {
             Ok(None) => {
                 if let Some(place) = self.place(item, None, Origin::Policy) {
                     add(&mut places, place);
@@ -157,7 +146,7 @@ impl Policy {
                         None => {
                             unknown = Some(format!(
                                 "row `{key}` of table `{name}` gives no place for it"
-                            ))
+                            ));
                         }
                     }
                 }
@@ -179,21 +168,6 @@ impl Policy {
             needs_target: item.needs_target(),
             places,
             unknown,
-            unreachable: self.unreachable(item),
-        }
-    }
-
-    /// The table whose rows alone say where `item` lives; `None`: nothing needs to be known.
-    fn source_of(&self, item: &Item) -> Result<Option<usize>, String> {
-        for variable in ["claims", "issuer"] {
-            if item.terms().iter().any(|term| term.uses(variable)) {
-                return Err(format!("its place depends on the caller's `{variable}`"));
-            }
-        }
-        match item.tables[..] {
-            [] => Ok(None),
-            [table] => Ok(Some(table)),
-            _ => Err("its place depends on several tables".to_owned()),
         }
     }
 
@@ -250,103 +224,36 @@ impl Policy {
         })
     }
 
-    /// The rules that may decide `item`: one that always matches is the last.
-    fn reaching<'a>(&'a self, item: &'a Item) -> impl Iterator<Item = &'a Rule> {
-        let rules = item.rules.iter().map(|&rule| &self.rules[rule]);
-        let mut closed = false;
-        rules.take_while(move |rule| {
-            let open = !closed;
-            closed |= rule.when.is_none();
-            open
-        })
-    }
-
-    fn unreachable(&self, item: &Item) -> Vec<Arc<str>> {
-        let reached = self.reaching(item).count();
-        item.rules[reached..]
-            .iter()
-            .map(|&rule| Arc::clone(&self.rules[rule].name))
-            .collect()
-    }
-}
-
-impl Look<'_> {
-    /// What a rule gives to somebody, at its widest; `None`: nothing that the item's kind can have.
-    fn probe(&mut self, permit: Permit<'_>) -> Option<Probe> {
-        let access = permit.rights().last().copied()?;
-        let ask = Ask {
-            access: Some(access),
-            save_as: permit.offers_copies(),
-            ..Ask::default()
-        };
-        self.assumed = false;
-        let Permission {
-            identity,
-            dataset_identities,
-            ..
-        } = permit.permission;
-        let item = permit.item;
-        let identity = self.supposed(identity.as_ref(), item);
-        let dataset_identities: BTreeMap<_, _> = dataset_identities
-            .iter()
-            .map(|(dataset, own)| (dataset.clone(), self.supposed(own.as_ref(), item)))
-            .collect();
-        Some(Probe {
-            grant: grant_of(permit, &ask, identity, dataset_identities),
-            target: None,
-            assumed: self.assumed,
-        })
-    }
-
-    /// The identity with values that stand in for what only claims give.
-    fn supposed(&mut self, identity: Option<&model::Identity>, item: &Item) -> Option<Identity> {
-        let identity = identity?;
-        Some(Identity {
-            username: self.text(identity.username.as_ref(), item),
-            roles: self.roles(&identity.roles, item),
-            custom_data: self.text(identity.custom_data.as_ref(), item),
-            auditable_context: self.text(identity.auditable_context.as_ref(), item),
-            identity_blob: identity.blob.clone(),
-            datasource_identities: identity.datasource_identities.clone(),
-        })
-    }
-
-    fn text(&mut self, term: Option<&Term>, item: &Item) -> Option<String> {
-        let term = term?;
-        let known = self.is_known(term).then(|| self.session.text(term, item));
-        Some(match known {
-            Some(Ok(text)) => text,
-            Some(Err(_)) | None => {
-                self.assumed = true;
-                SOMEBODY.to_owned()
+    /// The rules that may decide `item`: one that always matches is the last, and a condition that stands twice is met by
+    /// the first.
+    fn reaching(&self, item: &Item) -> Vec<&Rule> {
+        let mut reaching: Vec<&Rule> = Vec::new();
+        for &rule in &item.rules {
+            let rule = &self.rules[rule];
+            let met = reaching
+                .iter()
+                .any(|earlier| match (&earlier.when, &rule.when) {
+                    (Some(earlier), Some(when)) => earlier.same_as_written(when),
+                    (_, _) => earlier.when.is_none(),
+                });
+            if !met {
+                reaching.push(rule);
             }
-        })
-    }
-
-    fn roles(&mut self, roles: &Roles, item: &Item) -> Vec<String> {
-        let terms = match roles {
-            Roles::List(terms) => terms.iter().collect(),
-            Roles::Whole(term) => vec![term],
-        };
-        if terms.iter().all(|term| self.is_known(term))
-            && let Ok(roles) = self.session.roles(roles, item)
-        {
-            return roles;
         }
-        self.assumed = true;
-        let literal = terms.iter().filter_map(|term| term.literal());
-        literal.chain([SOME_ROLE]).map(ToOwned::to_owned).collect()
+        reaching
     }
 
-    /// Whether a term says the same for every caller who has this row.
-    fn is_known(&self, term: &Term) -> bool {
-        let tables = self.session.policy.tables.iter().enumerate();
-        let others = tables.filter(|(index, _)| Some(*index) != self.table);
-        let unknown = others.map(|(_, table)| &*table.name);
-        !["claims", "issuer"]
-            .into_iter()
-            .chain(unknown)
-            .any(|variable| term.uses(variable))
+    /// The rules that concern items and can decide none of them.
+    fn idle(&self) -> Vec<Arc<str>> {
+        let (mut concerned, mut reaching) = (BTreeSet::new(), BTreeSet::new());
+        for item in &self.items {
+            concerned.extend(item.rules.iter().map(|&rule| &self.rules[rule].name));
+            reaching.extend(self.reaching(item).into_iter().map(|rule| &rule.name));
+        }
+        concerned
+            .difference(&reaching)
+            .map(|&name| Arc::clone(name))
+            .collect()
     }
 }
 
@@ -355,6 +262,20 @@ impl Probe {
     #[must_use]
     pub fn access(&self) -> Access {
         self.grant.access()
+    }
+}
+
+/// The table whose rows alone say where `item` lives; `None`: nothing needs to be known.
+fn source_of(item: &Item) -> Result<Option<usize>, String> {
+    for variable in ["claims", "issuer"] {
+        if item.terms().iter().any(|term| term.uses(variable)) {
+            return Err(format!("its place depends on the caller's `{variable}`"));
+        }
+    }
+    match item.tables[..] {
+        [] => Ok(None),
+        [table] => Ok(Some(table)),
+        _ => Err("its place depends on several tables".to_owned()),
     }
 }
 

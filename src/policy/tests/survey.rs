@@ -20,7 +20,9 @@ fn every_rule_that_may_reach_an_item_is_probed_at_its_widest() {
   - {{ name: deny, items: [sales], when: claims.bad, deny: true }}
   - {{ name: roles, items: ['s*'], when: claims.x, access: edit, identity: {{ roles: {{ cel: claims.r }} }} }}
   - {{ name: user, items: [sales, board], access: edit, identity: {{ username: u }} }}
+  - {{ name: again, items: ['s*'], when: claims.x, identity: none }}
   - {{ name: late, items: ['*'], identity: none }}
+  - {{ name: never, items: ['*'], when: claims.x, identity: none }}
 "
     ));
     let survey = policy.survey(10);
@@ -29,7 +31,7 @@ fn every_rule_that_may_reach_an_item_is_probed_at_its_widest() {
     assert_eq!(sales.places.len(), 1);
     assert_eq!(sales.places[0].origin, Origin::Policy);
     assert_eq!(rules(&sales.places[0]), ["roles", "user"]);
-    assert_eq!(sales.unreachable, ["late".into()]);
+    assert_eq!(survey.idle_rules, ["again".into(), "never".into()]);
     let [roles, user] = &sales.places[0].probes[..] else {
         panic!("two probes")
     };
