@@ -11,6 +11,7 @@
 
 mod catalogue;
 mod credentials;
+mod doctor;
 mod http;
 mod layers;
 mod openapi;
