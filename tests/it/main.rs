@@ -13,6 +13,7 @@ mod catalogue;
 mod credentials;
 mod doctor;
 mod http;
+mod kinds;
 mod layers;
 mod openapi;
 mod pipeline;
