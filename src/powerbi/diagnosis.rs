@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::facts::{Asker, Reader};
+use super::facts::{Asker, Occasion, Reader};
 use super::observer::CallKind;
 use super::reads::{self, Collection};
 use super::{Error, Freshness, PowerBi, client::Request, wire};
@@ -267,13 +267,12 @@ impl PowerBi {
     }
 
     async fn inquirer(&self, principal: &str, profile: Option<&str>) -> Result<Asker, Error> {
+        let deadline = Instant::now() + TIME;
         let mut asker = Asker {
             client: Arc::clone(self.client(principal)?),
             profile: None,
-            freshness: Freshness::Cached,
             ages: self.facts.ages,
-            since: Instant::now(),
-            deadline: Instant::now() + TIME,
+            occasion: Occasion::new(Freshness::Cached, deadline),
         };
         if let Some(profile) = profile {
             asker.profile = Some(self.facts.profile(&asker, profile).await?);
@@ -286,7 +285,7 @@ fn reader(asker: Asker) -> Reader {
     Reader {
         client: asker.client,
         profile: asker.profile,
-        deadline: asker.deadline,
+        deadline: Instant::now() + TIME,
     }
 }
 

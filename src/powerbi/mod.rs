@@ -34,6 +34,7 @@ pub use breaker::{BreakerState, PrincipalStatus};
 pub use diagnosis::{
     Capacity, GatewaySource, GatewayUser, TrialUsage, WorkspaceDetails, WorkspaceUser,
 };
+pub use facts::UsedFacts;
 pub use observer::{Call, CallKind, CallOutcome, Observer};
 
 use self::bearers::Bearers;

@@ -18,3 +18,4 @@ mod layers;
 mod openapi;
 mod pipeline;
 mod support;
+mod withdrawal;

@@ -144,7 +144,7 @@ async fn look(
                 Instant::now() + TIME,
             )
             .await;
-        let artifact = match artifact.map(|mut all| all.pop()) {
+        let artifact = match artifact.map(|(mut all, _)| all.pop()) {
             Ok(Some(artifact)) => artifact,
             Ok(None) => continue,
             Err(error) => {

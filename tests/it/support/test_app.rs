@@ -347,3 +347,18 @@ impl Setup {
         }
     }
 }
+
+/// Waits until `happened`, for at most ten seconds.
+#[track_caller]
+pub(crate) fn eventually(happened: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        for _ in 0..200 {
+            if happened().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{place}: it did not happen");
+    }
+}
