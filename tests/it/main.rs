@@ -17,5 +17,7 @@ mod kinds;
 mod layers;
 mod openapi;
 mod pipeline;
+mod principals;
+mod samples;
 mod support;
 mod withdrawal;
