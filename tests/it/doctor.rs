@@ -320,6 +320,23 @@ async fn a_right_that_cannot_be_told_without_an_object_id() {
 }
 
 #[tokio::test]
+async fn an_object_id_that_is_another_ones() {
+    const OWN: &str = "    object_id: 0b1ec700-0000-4000-8000-000000000002\n";
+    let with = |id: &str| TestApp::setup().edit(OWN, &format!("    object_id: {id}\n"));
+    let stranger = with("99999999-0000-4000-8000-000000000002").start().await;
+    let diagnosis = doctor(&stranger).await;
+    assert_eq!(diagnosis.code, 0);
+    diagnosis.line(&[
+        "warning workspace  Archive",
+        "the id is not the service principal's",
+        "not App registrations",
+    ]);
+    let client = with("c11e4700-0000-4000-8000-000000000002").start().await;
+    let diagnosis = doctor(&client).await;
+    diagnosis.only_failure(&["principal  archive", "is the application's client id"]);
+}
+
+#[tokio::test]
 async fn the_workspace_for_copies_counts_as_well() {
     let app = edited(
         "    report: 4e904700-0000-4000-8000-000000000011 # by id",

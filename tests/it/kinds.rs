@@ -137,7 +137,7 @@ impl Outcome {
 
     /// Asserts the configuration's members; the token is the answer's.
     #[track_caller]
-    fn shows(&self, members: Value) {
+    fn shows(&self, members: &Value) {
         for (member, value) in members.as_object().unwrap() {
             assert_eq!(self.config[member], *value, "{member}: {:#}", self.config);
         }
@@ -170,11 +170,11 @@ impl Outcome {
 }
 
 /// One identity of a request.
-fn ana(more: Value) -> Value {
+fn ana(more: &Value) -> Value {
     identity("ana@contoso.example", more)
 }
 
-fn identity(username: &str, more: Value) -> Value {
+fn identity(username: &str, more: &Value) -> Value {
     let mut identity = json!({"username": username});
     identity
         .as_object_mut()
@@ -189,13 +189,13 @@ fn identity(username: &str, more: Value) -> Value {
 async fn a_report() {
     let it = row("A report").await;
     let identity = ana(
-        json!({"roles": ["Region EMEA"], "datasets": [dataset(1)], "auditableContext": "u-ana"}),
+        &json!({"roles": ["Region EMEA"], "datasets": [dataset(1)], "auditableContext": "u-ana"}),
     );
     it.sends(
         "GenerateToken",
         json!({"datasets": [{"id": dataset(1)}], "reports": [{"id": report(1)}], "identities": [identity]}),
     );
-    it.shows(json!({"type": "report", "id": report(1), "permissions": 0, "viewMode": 0}));
+    it.shows(&json!({"type": "report", "id": report(1), "permissions": 0, "viewMode": 0}));
     assert_eq!(it.answer["items"][0]["renewal"], "set_access_token");
     assert_eq!(it.column(&dataset(1), "Region"), ["EMEA"]);
 }
@@ -208,7 +208,7 @@ async fn a_report_to_edit() {
         json!([{"id": report(1), "allowEdit": true}])
     );
     assert_eq!(it.body["targetWorkspaces"], Value::Null);
-    it.shows(json!({"permissions": 1, "viewMode": 1}));
+    it.shows(&json!({"permissions": 1, "viewMode": 1}));
     // Ben's rule gives less.
     let answer = it
         .app
@@ -222,7 +222,7 @@ async fn a_report_to_save_copies_of() {
     let it = row("A report, to save copies of it").await;
     assert_eq!(it.body["targetWorkspaces"], json!([{"id": SHARED}]));
     assert_eq!(it.body["reports"], json!([{"id": report(11)}]));
-    it.shows(json!({"permissions": 2, "viewMode": 0}));
+    it.shows(&json!({"permissions": 2, "viewMode": 0}));
     let copy = json!({"token": it.answer["token"], "id": report(11), "saveAs": true});
     let saved = it.app.control(Method::POST, "/sandbox/save", copy).await;
     assert_eq!(saved["workspace"], SHARED);
@@ -237,7 +237,7 @@ async fn a_report_to_save_copies_of() {
 #[tokio::test]
 async fn any_report_of_the_callers_workspace() {
     let it = row("Any report of the caller's workspace (`report: \"*\"`)").await;
-    it.shows(json!({"type": "report", "id": report(3)}));
+    it.shows(&json!({"type": "report", "id": report(3)}));
     assert_eq!(it.body["datasets"], json!([{"id": dataset(2)}]));
     assert_eq!(it.column(&dataset(2), "Region"), ["EMEA"]);
 }
@@ -246,7 +246,7 @@ async fn any_report_of_the_callers_workspace() {
 async fn several_reports_and_datasets_under_one_token() {
     let it = row("Several reports and datasets under one token").await;
     let company =
-        ana(json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}));
+        ana(&json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}));
     it.sends(
         "GenerateToken",
         json!({
@@ -305,13 +305,13 @@ async fn fifty_reports_share_a_token_and_fifty_one_do_not() {
 async fn a_new_report_over_a_dataset() {
     let it = row("A new report over a dataset (`create_report`)").await;
     let identity = ana(
-        json!({"roles": ["Region EMEA"], "datasets": [dataset(1)], "auditableContext": "u-ana"}),
+        &json!({"roles": ["Region EMEA"], "datasets": [dataset(1)], "auditableContext": "u-ana"}),
     );
     it.sends(
         "GenerateToken",
         json!({"datasets": [{"id": dataset(1)}], "targetWorkspaces": [{"id": "50ace000-0000-4000-8000-000000000001"}], "identities": [identity]}),
     );
-    it.shows(json!({"type": "create", "datasetId": dataset(1), "id": null}));
+    it.shows(&json!({"type": "create", "datasetId": dataset(1), "id": null}));
     let new = json!({"token": it.answer["token"], "id": dataset(1), "name": "Mine"});
     let saved = it.app.control(Method::POST, "/sandbox/save", new).await;
     assert_eq!(saved["reportName"], "Mine");
@@ -320,7 +320,7 @@ async fn a_new_report_over_a_dataset() {
 #[tokio::test]
 async fn one_visual_of_a_report() {
     let it = row("One visual of a report (`visual`)").await;
-    it.shows(json!({"type": "visual", "id": report(1), "pageName": "ReportSection1", "visualName": "VisualContainer1"}));
+    it.shows(&json!({"type": "visual", "id": report(1), "pageName": "ReportSection1", "visualName": "VisualContainer1"}));
     assert_eq!(it.body["reports"], json!([{"id": report(1)}]));
     assert_eq!(it.column(&dataset(1), "Region"), ["EMEA"]);
 }
@@ -331,14 +331,14 @@ async fn a_dashboard() {
     let it = row("A dashboard").await;
     let entry = |n| {
         ana(
-            json!({"roles": ["Region EMEA"], "datasets": [dataset(n)], "auditableContext": "u-ana"}),
+            &json!({"roles": ["Region EMEA"], "datasets": [dataset(n)], "auditableContext": "u-ana"}),
         )
     };
     it.sends(
         &format!("groups/50ace000-0000-4000-8000-000000000001/dashboards/{BOARD}/GenerateToken"),
         json!({"accessLevel": "View", "identities": [entry(1), entry(2)]}),
     );
-    it.shows(json!({"type": "dashboard", "id": BOARD, "permissions": null}));
+    it.shows(&json!({"type": "dashboard", "id": BOARD, "permissions": null}));
     for n in [1, 2] {
         assert_eq!(it.column(&dataset(n), "Region"), ["EMEA"]);
     }
@@ -368,14 +368,14 @@ async fn a_tile_of_a_dashboard() {
         )
     );
     assert_eq!(it.body["identities"].as_array().unwrap().len(), 1);
-    it.shows(json!({"type": "tile", "id": tile, "dashboardId": board}));
+    it.shows(&json!({"type": "tile", "id": tile, "dashboardId": board}));
     assert_eq!(it.column(&dataset(1), "Region"), ["EMEA"]);
 }
 
 #[tokio::test]
 async fn questions_and_answers_over_a_dataset() {
     let it = row("Questions and answers over a dataset (`qna`)").await;
-    it.shows(json!({"type": "qna", "datasetIds": [dataset(1)], "id": null}));
+    it.shows(&json!({"type": "qna", "datasetIds": [dataset(1)], "id": null}));
     assert_eq!(it.body["reports"], Value::Null);
     assert_eq!(it.column(&dataset(1), "Region"), ["EMEA"]);
 }
@@ -385,9 +385,9 @@ async fn a_paginated_report() {
     let it = row("A paginated report").await;
     it.sends(
         "GenerateToken",
-        json!({"reports": [{"id": report(4)}], "identities": [ana(json!({"reports": [report(4)]}))]}),
+        json!({"reports": [{"id": report(4)}], "identities": [ana(&json!({"reports": [report(4)]}))]}),
     );
-    it.shows(json!({"type": "report", "id": report(4), "permissions": null}));
+    it.shows(&json!({"type": "report", "id": report(4), "permissions": null}));
     assert!(
         it.config["embedUrl"]
             .as_str()
@@ -433,13 +433,13 @@ async fn a_paginated_report_by_a_master_user() {
 async fn a_paginated_report_over_a_model() {
     let it = row("A paginated report over a model").await;
     let company =
-        ana(json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}));
+        ana(&json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}));
     it.sends(
         "GenerateToken",
         json!({
             "datasets": [{"id": dataset(11), "xmlaPermissions": "ReadOnly"}],
             "reports": [{"id": report(21)}],
-            "identities": [company, ana(json!({"reports": [report(21)]}))],
+            "identities": [company, ana(&json!({"reports": [report(21)]}))],
         }),
     );
     assert_eq!(it.column(&dataset(11), "Company"), ["contoso"]);
@@ -452,14 +452,14 @@ async fn an_interactive_report_with_paginated_visuals() {
         "GenerateToken",
         json!({"datasets": [{"id": dataset(12)}], "reports": [{"id": report(22)}, {"id": report(23)}]}),
     );
-    it.shows(json!({"type": "report", "id": report(23)}));
+    it.shows(&json!({"type": "report", "id": report(23)}));
 }
 
 #[tokio::test]
 async fn a_composite_model() {
     let it = row("A composite model (DirectQuery to other models)").await;
     let company =
-        ana(json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}));
+        ana(&json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}));
     it.sends(
         "GenerateToken",
         json!({
@@ -491,7 +491,7 @@ async fn a_composite_model_over_single_sign_on() {
 async fn a_report_shown_over_another_dataset() {
     let it = row("A report shown over another dataset (`dataset_binding`)").await;
     it.shows(
-        json!({"type": "report", "id": report(12), "datasetBinding": {"datasetId": dataset(11)}}),
+        &json!({"type": "report", "id": report(12), "datasetBinding": {"datasetId": dataset(11)}}),
     );
     assert_eq!(
         it.body["datasets"],
@@ -504,7 +504,7 @@ async fn a_report_shown_over_another_dataset() {
 #[tokio::test]
 async fn a_report_whose_dataset_lives_in_another_workspace() {
     let it = row("A report whose dataset lives in another workspace (`dataset_workspace`)").await;
-    it.shows(json!({"type": "report", "id": report(61)}));
+    it.shows(&json!({"type": "report", "id": report(61)}));
     assert_eq!(it.body["datasets"], json!([{"id": dataset(11)}]));
     assert_eq!(it.column(&dataset(11), "Company"), ["contoso"]);
     // What a reply says of other workspaces is not followed: policy must name it.
@@ -526,9 +526,9 @@ async fn another_identity_for_one_dataset() {
     let ben = "ben@contoso.example";
     let company = identity(
         ben,
-        json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}),
+        &json!({"roles": ["Own Company"], "customData": "contoso", "datasets": [dataset(11)]}),
     );
-    let name = identity(ben, json!({"reports": [report(21)]}));
+    let name = identity(ben, &json!({"reports": [report(21)]}));
     assert_eq!(it.body["identities"], json!([company, name]));
     // For a dashboard: one dataset as somebody else, the other as the rule says.
     let app = sandbox_with(
@@ -547,7 +547,7 @@ async fn another_identity_for_one_dataset() {
         it.body["identities"][1],
         identity(
             "planner",
-            json!({"roles": ["Everything"], "datasets": [dataset(2)]})
+            &json!({"roles": ["Everything"], "datasets": [dataset(2)]})
         )
     );
     assert_eq!(it.column(&dataset(1), "Region"), ["EMEA"]);
@@ -558,13 +558,13 @@ async fn another_identity_for_one_dataset() {
 async fn something_in_a_classic_workspace() {
     let it = row("Something in a classic workspace (`workspace_version: classic`)").await;
     let identity = ana(
-        json!({"roles": ["Region EMEA"], "datasets": [dataset(41)], "auditableContext": "u-ana"}),
+        &json!({"roles": ["Region EMEA"], "datasets": [dataset(41)], "auditableContext": "u-ana"}),
     );
     it.sends(
         &format!("groups/{CLASSIC}/reports/{}/GenerateToken", report(41)),
         json!({"accessLevel": "Edit", "allowSaveAs": true, "identities": [identity]}),
     );
-    it.shows(json!({"type": "report", "permissions": 7, "viewMode": 1}));
+    it.shows(&json!({"type": "report", "permissions": 7, "viewMode": 1}));
     assert_eq!(it.column(&dataset(41), "Region"), ["EMEA"]);
     assert_eq!(it.app.mints().await[0]["principal"], MASTER);
     // View only, without copies.
@@ -607,7 +607,7 @@ rules:
 "
     );
     let app = TestApp::setup().policy(policy).start().await;
-    let entry = ana(json!({"roles": ["Region EMEA"], "datasets": [dataset(41)]}));
+    let entry = ana(&json!({"roles": ["Region EMEA"], "datasets": [dataset(41)]}));
     for (item, path, body) in [
         (
             "ask",
@@ -645,7 +645,7 @@ rules:
 #[tokio::test]
 async fn settings_for_the_page() {
     let it = row("Settings for the page (`embed`)").await;
-    it.shows(json!({"type": "report", "id": report(1), "pageName": "ReportSection1"}));
+    it.shows(&json!({"type": "report", "id": report(1), "pageName": "ReportSection1"}));
     let app = sandbox_with(
         "    embed: { pageName: ReportSection1 }",
         "    embed: { pageName: ReportSection2, settings: { localeSettings: { language: de }, panes: { filters: { visible: false } } }, filters: [] }",
@@ -745,7 +745,7 @@ async fn analysis_services_on_premises() {
     let it = row("Analysis Services on-premises (`as_on_premises`)").await;
     assert_eq!(
         it.body["identities"],
-        json!([ana(json!({"datasets": [dataset(13)]}))])
+        json!([ana(&json!({"datasets": [dataset(13)]}))])
     );
     assert_eq!(
         it.column(&dataset(13), "Accountant"),
@@ -781,7 +781,7 @@ async fn azure_analysis_services() {
     let own = |custom: &str| {
         identity(
             PRINCIPAL,
-            json!({"roles": ["Own Company"], "customData": custom, "datasets": [dataset(14)]}),
+            &json!({"roles": ["Own Company"], "customData": custom, "datasets": [dataset(14)]}),
         )
     };
     assert_eq!(it.body["identities"], json!([own("contoso")]));
@@ -855,7 +855,7 @@ async fn single_sign_on() {
     assert_eq!(
         it.body["identities"],
         json!([ana(
-            json!({"datasets": [dataset(15)], "identityBlob": "[removed]"})
+            &json!({"datasets": [dataset(15)], "identityBlob": "[removed]"})
         )])
     );
     assert_eq!(it.column(&dataset(15), "Owner"), ["ana@contoso.example"]);
@@ -959,7 +959,7 @@ const SOURCES: [(&str, &str, &str); 7] = [
 
 #[tokio::test]
 async fn every_cell_of_the_matrix_holds_against_power_bi() {
-    let (mut items, mut rules, mut lifetime) = (String::new(), String::new(), 0);
+    let (mut items, mut rules) = (Vec::new(), Vec::new());
     for (security, item, identity) in SOURCES {
         for principal in ["default", "master"] {
             for (given, identity) in [
@@ -967,19 +967,16 @@ async fn every_cell_of_the_matrix_holds_against_power_bi() {
                 ("given", format!("{{ {identity} }}")),
             ] {
                 let name = format!("{security}-{principal}-{given}");
-                items += &format!(
-                    "  {name}: {{ {item}, workspace: Shared Models, security: {security}, principal: {principal} }}\n"
-                );
                 // A lifetime of its own makes each a plan of its own.
-                lifetime += 1;
-                rules += &format!(
-                    "  - {{ name: {name}, items: [{name}], lifetime: {lifetime}m, identity: {identity} }}\n"
-                );
+                let minutes = rules.len() + 1;
+                items.push(format!("  {name}: {{ {item}, workspace: Shared Models, security: {security}, principal: {principal} }}"));
+                rules.push(format!("  - {{ name: {name}, items: [{name}], lifetime: {minutes}m, identity: {identity} }}"));
             }
         }
     }
+    let (items, rules) = (items.join("\n"), rules.join("\n"));
     let app = TestApp::setup()
-        .policy(format!("items:\n{items}rules:\n{rules}"))
+        .policy(format!("items:\n{items}\nrules:\n{rules}\n"))
         .section("rate_limit: { per_caller_per_minute: 0 }")
         .start()
         .await;

@@ -46,6 +46,15 @@ pub(super) async fn principals(services: &Services, report: &mut Report) -> Work
                 "mint with a service principal where the workspaces allow it",
             ));
         }
+        let own = principal.object_id.as_deref();
+        if own.is_some_and(|own| own.eq_ignore_ascii_case(&principal.client_id)) {
+            report.add(&Finding::failed(
+                Subject::Principal,
+                name,
+                "its `object_id` is the application's client id",
+                "set `object_id`: the service principal's, from Enterprise applications (not App registrations)",
+            ));
+        }
         if checks.iter().any(|check| check.outcome.is_ok()) {
             working.extend(lets_in(services, name, principal, report).await);
         }

@@ -195,18 +195,14 @@ fn judged(
     );
     let right = match right(view, details, users, standing.kind) {
         Ok(right) => right,
-        Err(Doubt {
-            sure,
-            cause,
-            nameless,
-        }) => {
+        Err(Doubt { sure, cause, by_id }) => {
             let least = if view.classic {
                 "Admin"
             } else {
                 "Member or Admin"
             };
-            let remedy = if nameless && !sure {
-                "set `object_id`: the service principal's, from Enterprise applications".to_owned()
+            let remedy = if by_id {
+                "set `object_id`: the service principal's, from Enterprise applications (not App registrations)".to_owned()
             } else {
                 format!(
                     "make it {least} of the workspace; a new right takes some minutes, or a call of RefreshUserPermissions"
@@ -235,8 +231,8 @@ fn judged(
 struct Doubt {
     sure: bool,
     cause: String,
-    /// Whether the configuration does not say who mints.
-    nameless: bool,
+    /// Whether it is the configuration that does not say who mints.
+    by_id: bool,
 }
 
 /// The right of whoever mints, in words.
@@ -274,7 +270,7 @@ fn right(
     match users.iter().find(is_own) {
         Some(own) if enough(own) => Ok(own.access.clone().unwrap_or_default()),
         Some(own) => Err(Doubt {
-            nameless: false,
+            by_id: false,
             sure: !group(),
             cause: format!(
                 "{} is too little to mint{}",
@@ -290,7 +286,7 @@ fn right(
     }
 }
 
-/// Nobody in the list is known to be the one who mints.
+/// Nobody in the list is known to be the one who mints, who nevertheless sees the workspace.
 fn unlisted(
     details: &WorkspaceDetails,
     users: &[WorkspaceUser],
@@ -298,32 +294,37 @@ fn unlisted(
     enough: impl Fn(&WorkspaceUser) -> bool,
     group: bool,
 ) -> Doubt {
-    let nameless = details.profile_id.is_none()
-        && matches!(minter, MinterKind::ServicePrincipal { object_id: None });
-    if nameless {
-        let mut apps = users.iter().filter(|user| {
-            user.principal_type.as_deref() == Some("App") && user.profile_id.is_none()
-        });
-        let possible = group || apps.any(enough);
-        return Doubt {
-            nameless,
-            sure: !possible,
-            cause: if possible {
-                "it sees the workspace, but which right it holds cannot be told without the principal's `object_id` in the configuration".into()
+    let doubt = |sure, by_id, cause: &str| Doubt {
+        sure,
+        by_id,
+        cause: cause.to_owned(),
+    };
+    let app = |user: &&WorkspaceUser| {
+        user.principal_type.as_deref() == Some("App") && user.profile_id.is_none()
+    };
+    match (details.profile_id.is_some(), minter) {
+        _ if group => doubt(
+            false,
+            false,
+            "it is no member itself; perhaps one of its groups is, which Power BI does not show",
+        ),
+        (false, MinterKind::ServicePrincipal { object_id: None }) => {
+            if users.iter().filter(app).any(enough) {
+                doubt(
+                    false,
+                    true,
+                    "it sees the workspace, but which right it holds cannot be told without the principal's `object_id` in the configuration",
+                )
             } else {
-                "no application is Member or Admin of it".into()
-            },
-        };
-    }
-    Doubt {
-        nameless,
-        sure: !group,
-        cause: if group {
-            "it is no member itself; perhaps one of its groups is, which Power BI does not show"
-                .into()
-        } else {
-            "it is no member".into()
-        },
+                doubt(true, false, "no application is Member or Admin of it")
+            }
+        }
+        (false, MinterKind::ServicePrincipal { object_id: Some(_) }) => doubt(
+            false,
+            true,
+            "it sees the workspace, and nobody with its `object_id` is a member: the id is not the service principal's",
+        ),
+        (true, _) | (false, MinterKind::MasterUser { .. }) => doubt(true, false, "it is no member"),
     }
 }
 
