@@ -98,6 +98,7 @@ tables:
 items:
   by-claim: { kind: report, workspace: { cel: \"has(claims.w) ? claims.w : 'everybody'\" }, report: R }
   by-both: { kind: report, workspace: { cel: tenant.w }, report: { cel: claims.r } }
+  fixed: { kind: report, workspace: w, report: R }
 rules:
   - name: all
     items: ['*']
@@ -111,6 +112,10 @@ cases:
     );
     let survey = policy.survey(10);
     assert_eq!((survey.cases_used, survey.cases), (2, 4));
+    // Without the claim the expression would give no role: that is not what callers get.
+    let probe = &surveyed(&survey, "fixed").places[0].probes[0];
+    assert_eq!(probe.grant.identity().unwrap().roles, ["some role"]);
+    assert!(probe.assumed);
     for (item, workspace, case) in [("by-claim", "w7", "one"), ("by-both", "w1", "real row")] {
         let item = surveyed(&survey, item);
         assert!(item.unknown.as_deref().unwrap().contains("claims"));
