@@ -19,12 +19,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::authn::Verifier;
 use crate::broker::Broker;
 use crate::config::{Config, Mistakes};
+use crate::entra::AccessTokens;
 use crate::http::{self, AppState, Limits, serve::serve};
 use crate::metrics;
 use crate::plan::Minter;
 use crate::policy::Policy;
+use crate::powerbi::PowerBi;
 
 use parts::Parts;
 pub use parts::surroundings;
@@ -176,6 +179,38 @@ pub async fn check(config: Config) -> Result<(), Mistakes> {
 pub async fn policy(config: &Config) -> Result<(Arc<Policy>, BTreeMap<String, Minter>), Mistakes> {
     let policy = parts::load_policy(config).await.map_err(Mistakes)?;
     Ok((policy, parts::minters(&config.principals)))
+}
+
+/// The parts of a broker that ask others, for `doctor`.
+pub struct Services {
+    /// The configuration that they were built from.
+    pub config: Config,
+    /// Its policy.
+    pub policy: Arc<Policy>,
+    /// Its principals, as plans see them.
+    pub minters: BTreeMap<String, Minter>,
+    /// Asks issuers for keys.
+    pub verifier: Arc<Verifier>,
+    /// Asks Entra for tokens.
+    pub access_tokens: Arc<AccessTokens>,
+    /// Asks Power BI.
+    pub powerbi: Arc<PowerBi>,
+}
+
+/// Builds everything that `config` describes, and begins nothing.
+///
+/// # Errors
+/// Every mistake found.
+pub async fn services(config: Config) -> Result<Services, Mistakes> {
+    let parts = Parts::build(config, None).await?;
+    Ok(Services {
+        policy: parts.policy,
+        minters: parts::minters(&parts.config.principals),
+        config: parts.config,
+        verifier: parts.verifier,
+        access_tokens: parts.access_tokens,
+        powerbi: parts.powerbi,
+    })
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

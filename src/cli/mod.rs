@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 78 (`EX_CONFIG`) faulty configuration or policy.
 
 mod check;
+mod doctor;
 mod explain;
 mod probe;
 #[cfg(feature = "sandbox")]
@@ -45,6 +46,9 @@ enum Command {
     Sandbox(sandbox::Args),
     /// Check configuration, policy and its cases offline; report every mistake at once.
     Check,
+    /// Ask the configured services whether all of it works: keys, credentials, workspaces, items, rules against the
+    /// row-level security that they meet. Each finding with cause and remedy; changes nothing.
+    Doctor(doctor::Args),
     /// Show which rule decides for a caller, as which identity, and the exact GenerateToken request; no network.
     Explain(explain::Args),
     /// Print the JSON Schema of a file, for editors.
@@ -82,6 +86,7 @@ impl Cli {
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => sandbox::run(&args),
             Command::Check => check::run(&self.config),
+            Command::Doctor(args) => doctor::run(&self.config, &args),
             Command::Explain(args) => explain::run(&self.config, &args),
             Command::Schema(args) => schema::run(&args),
             Command::Probe(args) => probe::run(&self.config, &args),

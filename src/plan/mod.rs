@@ -34,7 +34,7 @@ use time::OffsetDateTime;
 use self::draft::Draft;
 use self::item::Item;
 use self::request::Request;
-use crate::policy::Grant;
+use crate::policy::{Grant, Security};
 
 pub use self::facts::{
     Artifact, ContentFacts, DataSource, Dataset, Report, Workspace, WorkspaceKind,
@@ -211,6 +211,18 @@ impl EmbedPlan {
     pub fn needs_fresh_facts(&self) -> bool {
         self.unfiltered_by_master_user
     }
+}
+
+/// What secures `dataset` of a granted item, for `doctor`: what policy declares, and what that and the facts come to, by
+/// policy's name for it.
+pub fn security_of(
+    grant: &Grant,
+    artifact: &Artifact,
+    dataset: &Dataset,
+) -> (Security, Result<&'static str, Refusal>) {
+    let declared = item::declared(grant, artifact, dataset).security;
+    let secured = rls::Secured::of_model(declared, dataset).map(rls::Secured::name);
+    (declared, secured)
 }
 
 impl std::fmt::Debug for EmbedPlan {

@@ -8,23 +8,35 @@ use time::OffsetDateTime;
 
 use super::compile::Compiler;
 use super::file::{At, CaseFile, ExpectFile, Expected, Ordered, Refusal, Text, WordOr};
+use super::model::Case;
 use super::session::Session;
 use super::tables::Row;
 use super::{Ask, Content, Denied, Grant, Policy};
 use crate::authn::Caller;
 
-/// Runs all cases and reports those that fail.
-pub(super) fn check(policy: &Policy, cases: Vec<At<CaseFile>>, compiler: &mut Compiler<'_>) {
+/// Runs all cases and reports those that fail; the sound ones are kept.
+pub(super) fn check(
+    policy: &Policy,
+    cases: Vec<At<CaseFile>>,
+    compiler: &mut Compiler<'_>,
+) -> Vec<Case> {
     let names = cases.iter().enumerate();
     let names = names.map(|(index, case)| (&case.name, format!("cases[{index}].name")));
     compiler.refuse_repeats(names, "case");
+    let mut kept = Vec::with_capacity(cases.len());
     for (index, case) in cases.into_iter().enumerate() {
         let path = format!("cases[{index}] ({})", case.name.0);
-        run(policy, case, &path, compiler);
+        kept.extend(run(policy, case, &path, compiler));
     }
+    kept
 }
 
-fn run(policy: &Policy, case: At<CaseFile>, path: &str, compiler: &mut Compiler<'_>) {
+fn run(
+    policy: &Policy,
+    case: At<CaseFile>,
+    path: &str,
+    compiler: &mut Compiler<'_>,
+) -> Option<Case> {
     let case = case.value;
     if policy.item(&case.item.0).is_none() {
         compiler.mistake(
@@ -33,15 +45,14 @@ fn run(policy: &Policy, case: At<CaseFile>, path: &str, compiler: &mut Compiler<
             format!("there is no item `{}`", case.item.0),
             "name an item of the catalogue",
         );
-        return;
+        return None;
     }
-    let Some(issuer) = issuer(case.issuer.as_ref(), path, compiler) else {
-        return;
-    };
+    let issuer = issuer(case.issuer.as_ref(), path, compiler)?;
     let caller = Caller::assumed(&issuer, case.claims, OffsetDateTime::UNIX_EPOCH);
+    let rows = own_rows(case.tables, path, compiler)?;
     let mut session = Session::new(policy, &caller);
-    if assume_rows(&mut session, case.tables, path, compiler).is_none() {
-        return;
+    for (table, row) in &rows {
+        session.assume_row(*table, row.clone());
     }
     let ask = Ask {
         items: vec![case.item.0.clone()],
@@ -51,7 +62,7 @@ fn run(policy: &Policy, case: At<CaseFile>, path: &str, compiler: &mut Compiler<
     };
     let failures = failures(&mut session, &ask, &case.expect);
     if session.is_broken() {
-        return;
+        return None;
     }
     for failure in failures {
         compiler.mistake(
@@ -61,18 +72,24 @@ fn run(policy: &Policy, case: At<CaseFile>, path: &str, compiler: &mut Compiler<
             "correct the policy or the case; `embed-broker explain` shows every step",
         );
     }
+    Some(Case {
+        name: case.name.value.0,
+        caller,
+        rows,
+        ask,
+    })
 }
 
-/// Puts the case's own rows in place of the look-ups; `None`: it names a table that is not there.
-fn assume_rows(
-    session: &mut Session<'_>,
+/// The case's own rows, which stand in place of the look-ups; `None`: it names a table that is not there.
+fn own_rows(
     rows: Ordered<Option<Row>>,
     path: &str,
     compiler: &mut Compiler<'_>,
-) -> Option<()> {
+) -> Option<Vec<(usize, Option<Row>)>> {
+    let mut own = Vec::with_capacity(rows.0.len());
     for (table, row) in rows.0 {
         if let Some(index) = compiler.table(&table) {
-            session.assume_row(index, row.value);
+            own.push((index, row.value));
         } else {
             let problem = format!("there is no table `{table}`");
             let path = format!("{path}.tables");
@@ -80,7 +97,7 @@ fn assume_rows(
             return None;
         }
     }
-    Some(())
+    Some(own)
 }
 
 /// In what the decision is not as expected.

@@ -99,7 +99,7 @@ pub(super) fn compile(
     let tables = compiler.tables(tables, folder, &mut files);
     let mut items = compiler.items(items);
     let rules = compiler.rules(rules, &mut items);
-    let policy = Policy {
+    let mut policy = Policy {
         files,
         blob_headers: std::mem::take(&mut compiler.blob_headers)
             .into_iter()
@@ -114,8 +114,9 @@ pub(super) fn compile(
         tables,
         items,
         rules,
+        cases: Vec::new(),
     };
-    cases::check(&policy, cases, &mut compiler);
+    policy.cases = cases::check(&policy, cases, &mut compiler);
     if compiler.mistakes.is_empty() {
         Ok(policy)
     } else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::model::{Datasets, Item, Report, Shown, Term};
 use super::permit::{Permit, Whereabouts, combinable, not_permitted, right, unfit};
 use super::session::Session;
-use super::{Ask, Content, DatasetSetting, Denied, Grant};
+use super::{Ask, Content, DatasetSetting, Denied, Grant, Identity};
 
 impl<'a> Session<'a> {
     /// Decides a whole request.
@@ -83,7 +83,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn whereabouts(&mut self, item: &Item) -> Result<Whereabouts, String> {
+    pub(super) fn whereabouts(&mut self, item: &Item) -> Result<Whereabouts, String> {
         let principal = self.reference(&item.principal, item, "principal")?;
         if !self.policy.principals.contains(&principal) {
             return Err("`principal` gives none that is configured".to_owned());
@@ -189,12 +189,7 @@ impl<'a> Session<'a> {
 
     /// The last step: the identities.
     fn grant(&mut self, permit: Permit<'a>, ask: &Ask) -> Result<Grant, Denied> {
-        let Permit {
-            item,
-            rule,
-            permission,
-            place,
-        } = permit;
+        let (item, rule, permission) = (permit.item, permit.rule, permit.permission);
         let unmappable = |cause| Denied::IdentityUnmappable {
             item: item.name.to_string(),
             rule: Arc::clone(&rule.name),
@@ -210,28 +205,44 @@ impl<'a> Session<'a> {
                 .map_err(|cause| unmappable(format!("dataset_identities.{dataset}.{cause}")))?;
             dataset_identities.insert(dataset.clone(), own);
         }
-        Ok(Grant {
-            item: Arc::clone(&item.name),
-            kind: item.kind,
-            rule: Arc::clone(&rule.name),
-            access: right(item.kind, ask.access),
-            save_as: ask.save_as,
-            content: place.content.aimed_at(ask.target.as_deref()),
-            workspace: place.workspace,
-            dataset_workspace: place.dataset_workspace,
-            save_as_workspace: place.save_as_workspace,
-            principal: place.principal,
-            profile: place.profile,
-            workspace_version: item.workspace_version,
-            security: item.security,
-            xmla: item.xmla,
-            datasets: place.datasets,
-            dataset_binding: item.dataset_binding.clone(),
-            paginated_visuals: Arc::clone(&item.paginated_visuals),
-            identity,
-            dataset_identities,
-            lifetime: permission.lifetime,
-            embed: Arc::clone(&item.embed),
-        })
+        Ok(grant_of(permit, ask, identity, dataset_identities))
+    }
+}
+
+/// What a permit comes to for `ask`, with these identities.
+pub(super) fn grant_of(
+    permit: Permit<'_>,
+    ask: &Ask,
+    identity: Option<Identity>,
+    dataset_identities: BTreeMap<String, Option<Identity>>,
+) -> Grant {
+    let Permit {
+        item,
+        rule,
+        permission,
+        place,
+    } = permit;
+    Grant {
+        item: Arc::clone(&item.name),
+        kind: item.kind,
+        rule: Arc::clone(&rule.name),
+        access: right(item.kind, ask.access),
+        save_as: ask.save_as,
+        content: place.content.aimed_at(ask.target.as_deref()),
+        workspace: place.workspace,
+        dataset_workspace: place.dataset_workspace,
+        save_as_workspace: place.save_as_workspace,
+        principal: place.principal,
+        profile: place.profile,
+        workspace_version: item.workspace_version,
+        security: item.security,
+        xmla: item.xmla,
+        datasets: place.datasets,
+        dataset_binding: item.dataset_binding.clone(),
+        paginated_visuals: Arc::clone(&item.paginated_visuals),
+        identity,
+        dataset_identities,
+        lifetime: permission.lifetime,
+        embed: Arc::clone(&item.embed),
     }
 }

@@ -1,7 +1,7 @@
 //! What a decision consists of: the words of the policy (kinds, rights, securities) and the [`Grant`].
 //!
-//! A [`Grant`] is the proof that policy has decided; only [`Policy::decide`](super::Policy::decide) makes one, and it
-//! holds nothing that its rule and its item do not give.
+//! A [`Grant`] is the proof that policy has decided; only [`Policy::decide`](super::Policy::decide) makes one for a caller,
+//! and it holds nothing that its rule and its item do not give.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -196,7 +196,8 @@ pub struct DatasourceIdentity {
     pub blob_header: String,
 }
 
-/// What one caller may do with one item, and as whom. Made only by [`Policy::decide`](super::Policy::decide).
+/// What one caller may do with one item, and as whom. Made only by [`Policy::decide`](super::Policy::decide), and for
+/// `doctor`, which serves nobody, by [`Policy::survey`](super::Policy::survey).
 #[derive(Clone, Debug)]
 pub struct Grant {
     pub(crate) item: Arc<str>,
@@ -323,6 +324,16 @@ impl Grant {
             Some(own) => own.as_ref(),
             None => self.identity.as_ref(),
         }
+    }
+    /// The same without any username, for `doctor`: whether a name is what does not fit.
+    #[must_use]
+    pub fn without_username(&self) -> Self {
+        let mut grant = self.clone();
+        let own = grant.dataset_identities.values_mut().flatten();
+        for identity in own.chain(&mut grant.identity) {
+            identity.username = None;
+        }
+        grant
     }
     /// Upper bound of the token's life that the rule sets.
     #[must_use]

@@ -67,7 +67,11 @@ impl Session<'_> {
         Ok(Some(text))
     }
 
-    fn roles(&mut self, roles: &Roles, item: &Item) -> Result<Vec<String>, String> {
+    /// The roles, without repeats.
+    ///
+    /// # Errors
+    /// Why there are none to be had, without any of them.
+    pub(super) fn roles(&mut self, roles: &Roles, item: &Item) -> Result<Vec<String>, String> {
         let mut found: Vec<String> = Vec::new();
         let mut add = |role: &Value| {
             let Value::String(role) = role else {

@@ -7,7 +7,7 @@
 //!
 //! A policy comes from its file (`file`, `tables`) through `compile` into the shape that is decided with (`model`); then
 //! `decide` asks a `session`, which evaluates what there is to evaluate for one caller, and fills a `permit` and an
-//! `identity` into a grant. `cases` and `trace` run the same decision.
+//! `identity` into a grant. `cases`, `trace` and `survey` run the same decision.
 
 mod cases;
 mod compile;
@@ -17,9 +17,9 @@ mod grant;
 mod identity;
 mod limits;
 mod model;
-mod overview;
 mod permit;
 mod session;
+mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -36,7 +36,7 @@ pub use grant::{
     Access, Content, DatasetSetting, DatasourceIdentity, Grant, Identity, Kind, Security,
     WorkspaceVersion, Xmla,
 };
-pub use overview::{GiftOverview, IdentityOverview, ItemOverview, RuleOverview};
+pub use survey::{Origin, Place, Probe, Sampled, Survey, SurveyedItem};
 pub use trace::{PlaceTrace, RuleOutcome, RuleTrace, TableTrace, Trace};
 
 use crate::authn::Caller;
@@ -53,6 +53,7 @@ pub struct Policy {
     items: Vec<model::Item>,
     by_name: HashMap<Arc<str>, usize>,
     rules: Vec<model::Rule>,
+    cases: Vec<model::Case>,
 }
 
 /// What the rest of the configuration tells the policy loader.

@@ -10,7 +10,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Access, DatasetSetting, DatasourceIdentity, Kind, Security, WorkspaceVersion, Xmla};
+use super::tables::Row;
+use super::{
+    Access, Ask, DatasetSetting, DatasourceIdentity, Kind, Security, WorkspaceVersion, Xmla,
+};
+use crate::authn::Caller;
 use crate::expr::Expr;
 
 /// A value that is known at load, or an expression that gives it for a caller.
@@ -136,6 +140,15 @@ pub(super) enum Roles {
     List(Vec<Term>),
     /// Gives the whole list.
     Whole(Term),
+}
+
+/// A case, kept after it was run: its caller leads to a place.
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) caller: Caller,
+    /// Rows that it brings, by table.
+    pub(super) rows: Vec<(usize, Option<Row>)>,
+    pub(super) ask: Ask,
 }
 
 impl Default for Roles {

@@ -14,6 +14,7 @@ pub(super) struct Permit<'a> {
 }
 
 /// An item's expressions, evaluated.
+#[derive(Clone)]
 pub(super) struct Whereabouts {
     /// What the item shows; with `report: "*"` the report is still empty.
     pub(super) content: Content,

@@ -75,6 +75,27 @@ impl Rows {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// At most `wanted` rows with their keys, spread evenly over the sorted keys.
+    pub(super) fn sample(&self, wanted: usize) -> Vec<(&str, Row)> {
+        let mut keys: Vec<&str> = self.0.keys().map(AsRef::as_ref).collect();
+        keys.sort_unstable();
+        let taken = wanted.min(keys.len());
+        let nth = |n: usize| keys[n * keys.len() / taken];
+        let row = |key: &str| match self.get(key) {
+            Some(Value::Object(row)) => Some(Row(row)),
+            _ => None,
+        };
+        (0..taken)
+            .map(nth)
+            .filter_map(|key| Some((key, row(key)?)))
+            .collect()
+    }
+
     /// The row of `key`.
     pub(super) fn get(&self, key: &str) -> Option<Value> {
         self.0

@@ -7,4 +7,5 @@ mod identity;
 mod load;
 mod property;
 mod support;
+mod survey;
 mod tables;

@@ -90,8 +90,9 @@ const BY_TEXT: [(&str, &str); 10] = [
 const NO_ACCESS: &str = "the principal (or profile) has no access: make it a Member or Admin of the workspace, and wait \
 some minutes, or call RefreshUserPermissions, when that was done just now";
 const TENANT_SWITCH: &str = "a tenant administrator must let service principals in: admin portal, Developer settings, \
-\"Service principals can call Fabric public APIs\" (formerly \"Allow service principals to use Power BI APIs\") and \
-\"Embed content in apps\", for a group that holds the principal; it takes some minutes to work";
+\"Service principals can call Fabric public APIs\" (formerly \"Service principals can use Fabric APIs\" and \"Allow service \
+principals to use Power BI APIs\"), \"Embed content in apps\", and for profiles \"Allow service principals to create and use \
+profiles\", each for a group that holds the principal; it takes some minutes to work";
 const TOKEN: &str = "Power BI does not accept the Entra token even when it is new: check the principal's cloud, \
 tenant and scope, and this host's clock";
 const NOT_FOUND: &str = "no such item in that workspace, or no permission for it, which Power BI hides as not found: \

@@ -31,7 +31,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 pub use breaker::{BreakerState, PrincipalStatus};
-pub use diagnosis::{TrialUsage, WorkspaceUser};
+pub use diagnosis::{
+    Capacity, GatewaySource, GatewayUser, TrialUsage, WorkspaceDetails, WorkspaceUser,
+};
 pub use facts::UsedFacts;
 pub use observer::{Call, CallKind, CallOutcome, Observer};
 

@@ -23,6 +23,7 @@ pub(super) struct Workspace {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     pub(super) is_on_dedicated_capacity: Option<bool>,
+    pub(super) capacity_id: Option<String>,
 }
 
 /// `GET profiles`.
@@ -71,6 +72,7 @@ pub(super) struct DataSource {
     #[serde(default)]
     pub(super) connection_details: Option<ConnectionDetails>,
     pub(super) gateway_id: Option<String>,
+    pub(super) datasource_id: Option<String>,
 }
 
 /// `connectionDetails` of a data source.
@@ -108,6 +110,32 @@ pub(super) struct User {
     pub(super) display_name: Option<String>,
     pub(super) group_user_access_right: Option<String>,
     pub(super) principal_type: Option<String>,
+    pub(super) profile: Option<Profile>,
+}
+
+/// `GET capacities`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Capacity {
+    pub(super) id: String,
+    pub(super) display_name: Option<String>,
+    pub(super) sku: Option<String>,
+    pub(super) state: Option<String>,
+}
+
+/// `GET gateways/{g}`.
+#[derive(Deserialize)]
+pub(super) struct Gateway {
+    pub(super) id: String,
+}
+
+/// `GET gateways/{g}/datasources/{d}/users`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GatewayUser {
+    pub(super) identifier: Option<String>,
+    pub(super) email_address: Option<String>,
+    pub(super) datasource_access_right: Option<String>,
     pub(super) profile: Option<Profile>,
 }
 

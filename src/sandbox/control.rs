@@ -2,15 +2,16 @@
 //!
 //! None of it exists in the real services, so nothing of the broker may call it.
 
+mod changes;
+
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
@@ -41,15 +42,16 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
             "/sandbox/faults",
             get(faults).put(set_faults).delete(clear_faults),
         )
-        .route("/sandbox/datasets/{id}", patch(patch_dataset))
-        .route("/sandbox/reports", post(add_report))
+        .route("/sandbox/datasets/{id}", patch(changes::patch_dataset))
+        .route("/sandbox/workspaces/{id}", patch(changes::patch_workspace))
+        .route("/sandbox/reports", post(changes::add_report))
         .route(
             "/sandbox/reports/{id}",
-            patch(patch_report).delete(remove_report),
+            patch(changes::patch_report).delete(changes::remove_report),
         )
         .route("/sandbox/entra", put(change_entra))
         .route("/sandbox/entra/certificate.pem", get(client_certificate))
-        .route("/sandbox/power_bi", put(change_power_bi))
+        .route("/sandbox/power_bi", put(changes::change_power_bi))
         .route("/sandbox/idp/rotate", post(idp::rotate))
         .route("/sandbox/tokens/age", post(age_token))
         .route("/sandbox/reset", post(reset))
@@ -102,9 +104,8 @@ fn policy_file(shared: &Shared) -> Result<&std::path::Path, Problem> {
 
 // === the page in the iframe ===
 
-/// `{token}`.
+/// `{token}`, or a whole answer of the broker's, so that the two can stand in one pipe.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Bearer {
     token: String,
 }
@@ -252,56 +253,6 @@ async fn clear_faults(State(shared): State<Arc<Shared>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn patch_dataset(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    Json(change): Json<Value>,
-) -> Result<StatusCode, Problem> {
-    let mut world = locked(&shared.world);
-    let dataset = world.datasets.get_mut(&id).ok_or_else(unknown_id)?;
-    *dataset = merged(dataset, &change)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn patch_report(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    Json(change): Json<Value>,
-) -> Result<StatusCode, Problem> {
-    let mut world = locked(&shared.world);
-    let report = world.reports.get_mut(&id).ok_or_else(unknown_id)?;
-    *report = merged(report, &change)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// A report more; `workspace`, `name` and `datasetId` at least.
-async fn add_report(
-    State(shared): State<Arc<Shared>>,
-    Json(mut report): Json<Value>,
-) -> Result<Response, Problem> {
-    if let Some(members) = report.as_object_mut() {
-        members
-            .entry("id")
-            .or_insert_with(|| json!(uuid::Uuid::new_v4()));
-    }
-    let report: Report = serde_json::from_value(report).map_err(bad_request)?;
-    let mut world = locked(&shared.world);
-    world.workspace(&report.workspace).ok_or_else(unknown_id)?;
-    let answer = (StatusCode::CREATED, Json(json!({"id": report.id}))).into_response();
-    world.reports.insert(report.id.clone(), report);
-    Ok(answer)
-}
-
-async fn remove_report(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
-    let removed = locked(&shared.world).reports.remove(&id);
-    removed
-        .map(|_| StatusCode::NO_CONTENT)
-        .ok_or_else(unknown_id)
-}
-
 async fn change_entra(
     State(shared): State<Arc<Shared>>,
     Json(change): Json<entra::Change>,
@@ -314,25 +265,6 @@ async fn client_certificate() -> Result<String, Problem> {
     ClientCertificate::get()
         .map(|certificate| certificate.pem.clone())
         .map_err(|error| Problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PowerBiChange {
-    /// Percent of the trial allowance that is used up; from 100 on it is refused.
-    trial_usage: Option<u32>,
-    /// Longest page of a collection.
-    page_size: Option<usize>,
-}
-
-async fn change_power_bi(
-    State(shared): State<Arc<Shared>>,
-    Json(change): Json<PowerBiChange>,
-) -> StatusCode {
-    let mut world = locked(&shared.world);
-    world.trial_usage = change.trial_usage.unwrap_or(world.trial_usage);
-    world.page_size = change.page_size.unwrap_or(world.page_size).max(1);
-    StatusCode::NO_CONTENT
 }
 
 #[derive(Deserialize)]
@@ -357,18 +289,6 @@ async fn age_token(
 async fn reset(State(shared): State<Arc<Shared>>) -> StatusCode {
     shared.reset();
     StatusCode::NO_CONTENT
-}
-
-/// `thing` with the members of `change` in the place of its own; unknown ones are refused.
-fn merged<T: Serialize + DeserializeOwned>(thing: &T, change: &Value) -> Result<T, Problem> {
-    let mut value = serde_json::to_value(thing).map_err(bad_request)?;
-    let change = change
-        .as_object()
-        .ok_or_else(|| bad_request("a JSON object is needed"))?;
-    for (name, member) in change {
-        value[name] = member.clone();
-    }
-    serde_json::from_value(value).map_err(bad_request)
 }
 
 fn bad_request(problem: impl std::fmt::Display) -> Problem {

@@ -39,11 +39,17 @@ enum Filter {
     Equals { column: String, value: String },
 }
 
-/// Whether `dataset` may be put into a token of `caller` with this identity.
+/// Whether `dataset` may be put into a token of `caller` with this identity. `impersonates`: whether it may name somebody
+/// else to an on-premises server.
 ///
 /// # Errors
 /// The text with which the service refuses.
-pub(super) fn check(dataset: &Dataset, who: Who<'_>, caller: &Caller) -> Result<(), String> {
+pub(super) fn check(
+    dataset: &Dataset,
+    who: Who<'_>,
+    caller: &Caller,
+    impersonates: bool,
+) -> Result<(), String> {
     let refuse = |what: &str| {
         let id = &dataset.id;
         Err(format!(
@@ -64,7 +70,7 @@ pub(super) fn check(dataset: &Dataset, who: Who<'_>, caller: &Caller) -> Result<
     if dataset.roles_required() && identity.roles().is_empty() {
         return refuse("requires roles to be included in provided effective identity");
     }
-    check_fields(dataset, identity, who.blob, caller).or_else(|what| refuse(&what))
+    check_fields(dataset, identity, who.blob, caller, impersonates).or_else(|what| refuse(&what))
 }
 
 /// The rules about single fields of an identity that a dataset accepts as such.
@@ -73,6 +79,7 @@ fn check_fields(
     identity: &Identity,
     blob: Option<&str>,
     caller: &Caller,
+    impersonates: bool,
 ) -> Result<(), String> {
     let username = identity.username.as_deref().unwrap_or_default();
     let sso_alone = dataset.security == Security::Sso;
@@ -91,10 +98,7 @@ fn check_fields(
         "requires a username of alphanumeric characters and . - _ ! # ^ ~ \\ @"
     } else if dataset.security == Security::AsOnPremises
         && !caller.is_master_user()
-        && !dataset
-            .impersonators
-            .iter()
-            .any(|who| who == caller.principal_name())
+        && !impersonates
     {
         "requires the ReadOverrideEffectiveIdentity permission on the gateway data source"
     } else {

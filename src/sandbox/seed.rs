@@ -17,6 +17,7 @@ pub(super) struct Seed {
     pub(super) personas: Vec<Persona>,
     pub(super) profiles: Vec<Profile>,
     pub(super) capacities: Vec<Value>,
+    pub(super) gateways: Vec<Gateway>,
     pub(super) fillers: Fillers,
     pub(super) workspaces: Vec<WorkspaceSeed>,
 }
@@ -77,6 +78,16 @@ pub(super) struct Profile {
     pub(super) owner: String,
 }
 
+/// An on-premises data gateway.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gateway {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// Object ids and users; a profile is never among them.
+    pub(super) admins: Vec<String>,
+}
+
 /// How many empty things stand before those that count.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,7 +109,7 @@ pub(super) struct WorkspaceSeed {
     pub(super) dashboards: Vec<Dashboard>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Workspace {
     pub(super) id: String,
     pub(super) name: String,
@@ -120,7 +131,7 @@ pub(super) enum WorkspaceKind {
     PersonalGroup,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Member {
     /// Object id of a principal, or name of a user.
@@ -170,7 +181,7 @@ pub(super) struct Dataset {
     pub(super) upstream: Vec<String>,
     #[serde(default)]
     pub(super) datasources: Vec<Value>,
-    /// Who may act as somebody else on the on-premises server.
+    /// Who holds `ReadOverrideEffectiveIdentity` on the gateway's data source.
     #[serde(default)]
     pub(super) impersonators: Vec<String>,
     /// The column that the source itself compares with the user.

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::seed::{
-    Dashboard, Dataset, Member, Persona, Profile, Report, Right, Seed, Workspace, WorkspaceKind,
+    Dashboard, Dataset, Gateway, Member, Persona, Profile, Report, Right, Seed, Workspace,
+    WorkspaceKind,
 };
 
 /// Whoever calls the REST API.
@@ -33,6 +34,7 @@ pub(super) struct World {
     pub(super) personas: Vec<Persona>,
     pub(super) profiles: Vec<Profile>,
     pub(super) capacities: Vec<Value>,
+    pub(super) gateways: Vec<Gateway>,
     /// In the order in which the API lists them.
     pub(super) workspaces: Vec<Workspace>,
     pub(super) datasets: BTreeMap<String, Dataset>,
@@ -42,6 +44,16 @@ pub(super) struct World {
     pub(super) trial_usage: u32,
     /// Longest page of a collection.
     pub(super) page_size: usize,
+    pub(super) tenant: TenantSwitches,
+}
+
+/// Switches of the tenant's admin portal, "Developer settings".
+#[derive(Clone, Copy)]
+pub(super) struct TenantSwitches {
+    /// "Service principals can call Fabric public APIs".
+    pub(super) service_principals: bool,
+    /// "Allow service principals to create and use profiles".
+    pub(super) profiles: bool,
 }
 
 impl Caller {
@@ -63,12 +75,17 @@ impl World {
                 .chain(seed.profiles.iter().cloned())
                 .collect(),
             capacities: seed.capacities.clone(),
+            gateways: seed.gateways.clone(),
             workspaces: filler_workspaces(seed).collect(),
             datasets: BTreeMap::new(),
             reports: BTreeMap::new(),
             dashboards: BTreeMap::new(),
             trial_usage: 1,
             page_size,
+            tenant: TenantSwitches {
+                service_principals: true,
+                profiles: true,
+            },
         };
         for entry in &seed.workspaces {
             let workspace = entry.workspace.id.clone();
@@ -136,6 +153,29 @@ impl World {
 
     pub(super) fn dashboard(&self, id: &str) -> Option<&Dashboard> {
         self.dashboards.get(&id.to_ascii_lowercase())
+    }
+
+    /// Whether `caller` administers the gateway; a profile never does ("Embed for multiple tenants").
+    pub(super) fn administers(&self, caller: &Caller, gateway: &str) -> bool {
+        let is_admin = |gateway: &Gateway| gateway.admins.contains(&caller.who);
+        caller.profile.is_none() && self.gateway(gateway).is_some_and(is_admin)
+    }
+
+    pub(super) fn gateway(&self, id: &str) -> Option<&Gateway> {
+        let same = |gateway: &&Gateway| gateway.id.eq_ignore_ascii_case(id);
+        self.gateways.iter().find(same)
+    }
+
+    /// Whether `caller` may name somebody else to the on-premises server behind `dataset`: as admin of its gateway, or
+    /// with `ReadOverrideEffectiveIdentity` on the data source ("SQL Server Analysis Services in embedded analytics").
+    pub(super) fn may_impersonate(&self, caller: &Caller, dataset: &Dataset) -> bool {
+        let name = caller.principal_name();
+        let mut gateways = dataset
+            .datasources
+            .iter()
+            .filter_map(|source| source["gatewayId"].as_str());
+        dataset.impersonators.iter().any(|who| who == name)
+            || gateways.any(|gateway| self.administers(caller, gateway))
     }
 
     /// Whether a workspace stands on a capacity.

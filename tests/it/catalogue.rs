@@ -42,6 +42,9 @@ async fn the_catalogue_shows_what_the_caller_may_embed_in_catalogue_order() {
             row("forecast", "Forecast", "report", view.clone(), false),
             row("orders", "Orders (needs the header X-Sql-Token)", "report", view.clone(), false),
             row("orders-by-region", "Orders by region (needs the header X-Sql-Token)", "report", view.clone(), false),
+            row("order-book", "Order book (needs the header X-Sql-Token)", "report", view.clone(), false),
+            row("benchmarks-at-a-glance", "Benchmarks at a glance", "report", view.clone(), false),
+            row("classic-sales", "Classic sales", "report", edit.clone(), false),
             row("archive", "Archive", "report", view, false),
             row("any-report", "Any report of mine", "report", edit, true),
         ]})

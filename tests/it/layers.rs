@@ -15,6 +15,8 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "telemetry",
             "outbound",
             "authn",
+            "entra",
+            "powerbi",
         ],
     ),
     ("sandbox", &["app", "config"]),

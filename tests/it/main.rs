@@ -12,9 +12,13 @@
 mod catalogue;
 mod credentials;
 mod deploy;
+mod doctor;
 mod http;
+mod kinds;
 mod layers;
 mod openapi;
 mod pipeline;
+mod principals;
+mod samples;
 mod support;
 mod withdrawal;

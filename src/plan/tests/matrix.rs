@@ -1,7 +1,7 @@
 //! The RLS matrix as Microsoft's documents have it: every security, either minter, with and without an identity.
 
 use super::*;
-use crate::plan::rls::MATRIX;
+use crate::plan::rls::{MATRIX, Part, Username, Without};
 
 /// What policy declares, the item that it is declared for, and the identity that such a source takes.
 fn source(security: &str) -> ((GrantParts, Artifact), Identity, Security) {
@@ -142,42 +142,80 @@ fn what_is_learned_is_what_would_have_been_declared() {
     }
 }
 
-#[test]
-#[expect(clippy::print_stderr, reason = "for people, with `--nocapture`")]
-fn the_matrix_prints() {
+/// The matrix as a table for people: what happens with each minter, without and with an identity, and which parts one has.
+fn table() -> String {
     let mut lines = vec![
-        [
-            "security",
-            "principal without",
-            "master without",
-            "username",
-            "roles",
-            "custom data",
-            "blob",
-        ]
-        .map(ToOwned::to_owned),
+        "| Security | Principal, no identity | Principal, identity | Master user, no identity | Master user, identity | User name | Roles | Custom data | Blob |".to_owned(),
+        format!("|{}", "---|".repeat(9)),
     ];
     for (place, row) in MATRIX.iter().enumerate() {
         assert_eq!(
             row.secured as usize, place,
             "rows stand in the enum's order"
         );
-        lines.push([
-            row.secured.name().to_owned(),
-            format!("{:?}", row.service_principal),
-            format!("{:?}", row.master_user),
-            format!("{:?}", row.username),
-            format!("{:?}", row.roles),
-            format!("{:?}", row.custom_data),
-            format!("{:?}", row.blob),
-        ]);
+        let security = row.secured.name();
+        let without = |without| match without {
+            Without::Allowed => "served",
+            Without::Unfiltered => "served: **every row**",
+            Without::Fails => "`identity_required`",
+            Without::Unusable => "`security_mismatch`",
+        };
+        let with = |minter| {
+            let found = ROWS
+                .iter()
+                .find(|(of, by, given, _)| (*of, *by, *given) == (security, minter, "given"));
+            match found.unwrap().3 {
+                "planned, bare" | "planned, bare, fresh facts" => "served, not sent",
+                "planned, as given" => "served",
+                "planned, as itself" => "served, as itself",
+                "security_mismatch" => "`security_mismatch`",
+                other => panic!("no words for {other}"),
+            }
+        };
+        let username = match row.username {
+            Username::Forbidden => "–",
+            Username::Ascii => "ASCII, no spaces",
+            Username::AsciiOrNone => "ASCII, no spaces, or none",
+            Username::Windows => "Windows name or UPN",
+            Username::Own => "the minter's own, filled in",
+            Username::Text => "any text",
+        };
+        let part = |part| match part {
+            Part::Required => "required",
+            Part::ByModel => "if the model has roles",
+            Part::Allowed => "allowed",
+            Part::Forbidden => "–",
+        };
+        let cells = [
+            without(row.service_principal),
+            with("principal"),
+            without(row.master_user),
+            with("master"),
+            username,
+            part(row.roles),
+            part(row.custom_data),
+            part(row.blob),
+        ];
+        lines.push(format!("| `{security}` | {} |", cells.join(" | ")));
     }
-    for line in lines {
-        eprintln!("{}", line.map(|cell| format!("{cell:<18}")).concat());
-    }
+    lines.join("\n")
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "for people, with `--nocapture`")]
+fn the_matrix_prints() {
+    eprintln!("{}", table());
     for (security, minter, given, outcome) in ROWS {
         eprintln!("{security:<18}{minter:<10} identity {given:<9}{outcome}");
     }
+}
+
+#[test]
+fn the_documentation_shows_this_matrix() {
+    let document = include_str!("../../../docs/embedding.md");
+    let (_, rest) = document.split_once("<!-- matrix -->\n").unwrap();
+    let (shown, _) = rest.split_once("\n<!-- /matrix -->").unwrap();
+    assert_eq!(shown, table(), "{}", table());
 }
 
 /// Declared × shown: only what the facts bear out is believed.

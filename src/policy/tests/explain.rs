@@ -1,7 +1,7 @@
-//! Catalogue, trace and overview.
+//! Catalogue and trace.
 
 use super::super::*;
-use super::support::{ITEMS, ask, caller, outcome, policy, with_rules};
+use super::support::{ask, caller, outcome, with_rules};
 
 #[test]
 fn the_catalogue_lists_what_the_caller_may_embed_in_the_files_order() {
@@ -140,55 +140,4 @@ fn explain_and_decide_agree() {
             }
         }
     }
-}
-
-#[test]
-fn the_overview_tells_what_is_known_without_a_caller() {
-    let text = format!(
-        "{ITEMS}rules:
-  - {{ name: deny, items: [sales], deny: true }}
-  - {{ name: plain, items: ['*'], access: edit, identity: none }}
-  - {{ name: roles, items: ['s*'], save_as: false, identity: {{ roles: {{ cel: claims.r }} }} }}
-  - {{ name: user, items: [sales], identity: {{ username: u }} }}
-"
-    );
-    let policy = policy(&text);
-    let overview = policy.overview();
-    assert_eq!(overview.len(), policy.item_count());
-    let sales = &overview[0];
-    assert_eq!(
-        sales.content,
-        Some(Content::Report {
-            report: "Sales".to_owned()
-        })
-    );
-    assert_eq!(
-        (
-            sales.workspace.as_deref(),
-            sales.principal.as_deref(),
-            &sales.profile
-        ),
-        (Some("w"), Some("default"), &Some(None))
-    );
-    let identities: Vec<_> = sales
-        .rules
-        .iter()
-        .map(|rule| (&*rule.rule, rule.gives.map(|gives| gives.identity)))
-        .collect();
-    assert_eq!(
-        identities,
-        [
-            ("deny", None),
-            ("plain", Some(IdentityOverview::None)),
-            ("roles", Some(IdentityOverview::WithRoles)),
-            ("user", Some(IdentityOverview::WithoutRoles)),
-        ]
-    );
-    let tenanted = overview.last().unwrap();
-    assert_eq!(
-        (&tenanted.workspace, &tenanted.principal, &tenanted.profile),
-        (&None, &None, &None)
-    );
-    let any = overview.iter().find(|item| &*item.item == "any").unwrap();
-    assert_eq!(any.content, None);
 }

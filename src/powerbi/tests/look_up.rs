@@ -837,7 +837,8 @@ async fn doctor_learns_the_trial_allowance_and_the_users_of_a_workspace() {
         "users" if seen.query.contains("$skip=0") => Reply::json(
             200,
             &json!({"value": [{"identifier": P, "principalType": "App", "groupUserAccessRight": "Member",
-                               "displayName": "Broker", "profile": {"id": W2, "displayName": "x"}}]}),
+                               "displayName": "Broker", "profile": {"id": W2, "displayName": "x"}},
+                              {"identifier": P, "principalType": "App", "groupUserAccessRight": "Viewer"}]}),
         ),
         "users" => Reply::json(200, &json!({"value": []})),
         "availableFeatures(featureName='embedTrial')" => Reply::json(
@@ -854,7 +855,8 @@ async fn doctor_learns_the_trial_allowance_and_the_users_of_a_workspace() {
         .workspace_users("default", Some("Contoso"), W)
         .await
         .unwrap();
-    assert_eq!(users.len(), 1);
+    assert_eq!(users.len(), 2, "a principal beside its profile");
     assert_eq!(users[0].access.as_deref(), Some("Member"));
     assert_eq!(users[0].profile_id.as_deref(), Some(W2));
+    assert_eq!(users[1].profile_id, None);
 }

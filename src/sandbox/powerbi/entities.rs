@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::sandbox::seed::{
-    Dashboard, Dataset, Member, Profile, Report, Security, Tile, Workspace,
+    Dashboard, Dataset, Gateway, Member, Profile, Report, Security, Tile, Workspace,
 };
 use crate::sandbox::world::World;
 
@@ -125,6 +125,30 @@ pub(super) fn user_json(world: &World, member: &Member) -> Value {
 
 pub(super) fn profile_json(profile: &Profile) -> Value {
     json!({"id": profile.id, "displayName": profile.display_name})
+}
+
+pub(super) fn gateway_json(gateway: &Gateway) -> Value {
+    json!({
+        "id": gateway.id,
+        "name": gateway.name,
+        "type": "Resource",
+        "publicKey": {"exponent": "AQAB", "modulus": "c2FuZGJveA=="},
+    })
+}
+
+/// Somebody with `ReadOverrideEffectiveIdentity`: a principal, or one of its profiles.
+pub(super) fn impersonator_json(world: &World, who: &str) -> Value {
+    let profile = world.profiles.iter().find(|profile| profile.id == who);
+    let mut user = json!({
+        "displayName": who,
+        "identifier": profile.map_or(who, |profile| &*profile.owner),
+        "datasourceAccessRight": "ReadOverrideEffectiveIdentity",
+        "principalType": "App",
+    });
+    if let Some(profile) = profile {
+        user["profile"] = profile_json(profile);
+    }
+    user
 }
 
 /// An embed URL on Microsoft's host, with the opaque `config` that real ones carry.

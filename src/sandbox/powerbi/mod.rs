@@ -106,6 +106,10 @@ fn get(world: &World, call: &Call, path: &[&str]) -> Result<Value, Refusal> {
         ["profiles"] => read::profiles(world, call),
         ["profiles", id] => read::profile(world, call, id),
         ["capacities"] => read::capacities(world, call),
+        ["gateways", gateway] => read::gateway(world, call, gateway),
+        ["gateways", gateway, "datasources", source, "users"] => {
+            read::gateway_users(world, call, gateway, source)
+        }
         ["availableFeatures(featureName='embedTrial')"] => read::embed_trial(world, call),
         ["groups"] => read::groups(world, call),
         ["groups", group, rest @ ..] => match rest {
@@ -158,9 +162,16 @@ fn sign_in(shared: &Shared, headers: &HeaderMap) -> Result<(Caller, OffsetDateTi
         return Err(Refusal::token_expired());
     }
     let mut caller = token.caller;
+    let world = locked(&shared.world);
+    if !caller.is_master_user() && !world.tenant.service_principals {
+        return Err(Refusal::tenant_switch());
+    }
     if headers.contains_key(PROFILE) {
         let id = header_text(headers, PROFILE);
-        let world = locked(&shared.world);
+        if !world.tenant.profiles {
+            // How the service refuses here is documented nowhere; chosen.
+            return Err(Refusal::tenant_switch());
+        }
         let own = world
             .profiles
             .iter()

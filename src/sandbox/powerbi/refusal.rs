@@ -120,6 +120,12 @@ impl Refusal {
         )
     }
 
+    /// The tenant's administrator lets no service principal in.
+    pub(super) fn tenant_switch() -> Self {
+        const INFO: &str = "ServicePrincipalIsNotAllowedByTenantAdminSwitch";
+        Self::bare(StatusCode::UNAUTHORIZED, Some(INFO))
+    }
+
     /// Not for app-only callers.
     pub(super) fn not_for_applications() -> Self {
         Self {

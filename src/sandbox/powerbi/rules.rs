@@ -78,7 +78,8 @@ impl Draft {
             .filter_map(|id| world.dataset(id))
         {
             let who = EmbedToken::who(&self.identities, &self.datasource_identities, dataset);
-            rls::check(dataset, who, &call.caller).map_err(Refusal::invalid)?;
+            let impersonates = world.may_impersonate(&call.caller, dataset);
+            rls::check(dataset, who, &call.caller, impersonates).map_err(Refusal::invalid)?;
         }
         let on_trial = self
             .workspaces

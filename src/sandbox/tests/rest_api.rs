@@ -223,3 +223,127 @@ async fn read_calls_answer_in_the_documented_shapes() {
         .await
         .is(404, "PowerBIEntityNotFound");
 }
+
+#[tokio::test]
+async fn a_gateway_shows_its_users_to_its_administrators_only() {
+    const GATEWAY: &str = "6a7e3a70-0000-4000-8000-000000000001";
+    let sandbox = Sandbox::start().await;
+    let bearer = sandbox.bearer().await;
+    let sources = sandbox
+        .api(
+            &bearer,
+            "",
+            &format!("groups/{SHARED}/datasets/{}/datasources", dataset(13)),
+        )
+        .await
+        .json();
+    assert_eq!(sources["value"][0]["gatewayId"], GATEWAY);
+    let source = sources["value"][0]["datasourceId"].as_str().unwrap();
+    let gateway = format!("gateways/{GATEWAY}");
+    let users = format!("{gateway}/datasources/{source}/users");
+    for path in [&gateway, &users] {
+        sandbox
+            .api(&bearer, "", path)
+            .await
+            .is(401, "PowerBINotAuthorizedException");
+    }
+    sandbox
+        .control(
+            Method::PUT,
+            "/sandbox/power_bi",
+            json!({"gateway_admins": [OBJECT]}),
+        )
+        .await;
+    sandbox
+        .api(&bearer, "", &gateway)
+        .await
+        .is(200, "Sandbox Gateway");
+    let listed = sandbox.api(&bearer, "", &users).await.json();
+    assert_eq!(listed["value"][0]["identifier"], OBJECT);
+    assert_eq!(
+        listed["value"][0]["datasourceAccessRight"],
+        "ReadOverrideEffectiveIdentity"
+    );
+    // A profile is never an administrator.
+    sandbox
+        .api(&bearer, PROFILE_CONTOSO, &gateway)
+        .await
+        .is(401, "PowerBINotAuthorizedException");
+    // An administrator needs no further right to name somebody else.
+    let path = format!("/sandbox/datasets/{}", dataset(13));
+    sandbox
+        .control(Method::PATCH, &path, json!({"impersonators": []}))
+        .await;
+    let ledger = shared(13, &json!({"username": "ana@contoso.example"}));
+    sandbox.mint("", &ledger).await.is(200, "token");
+    sandbox
+        .control(
+            Method::PUT,
+            "/sandbox/power_bi",
+            json!({"gateway_admins": []}),
+        )
+        .await;
+    sandbox
+        .mint("", &ledger)
+        .await
+        .is(400, "ReadOverrideEffectiveIdentity");
+}
+
+#[tokio::test]
+async fn the_tenants_switches_keep_principals_and_profiles_out() {
+    const SWITCH: &str = "ServicePrincipalIsNotAllowedByTenantAdminSwitch";
+    let sandbox = Sandbox::start().await;
+    let (bearer, master) = (sandbox.bearer().await, sandbox.master().await);
+    let switch = async |body| {
+        let answer = sandbox.control(Method::PUT, "/sandbox/power_bi", body);
+        assert_eq!(answer.await.status.as_u16(), 204);
+    };
+    switch(json!({"profiles": false})).await;
+    let refused = sandbox.api(&bearer, PROFILE_CONTOSO, "groups").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.info.as_str()),
+        (401, SWITCH)
+    );
+    sandbox.api(&bearer, "", "groups").await.is(200, "value");
+    switch(json!({"service_principals": false})).await;
+    let refused = sandbox.api(&bearer, "", "groups").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.info.as_str()),
+        (401, SWITCH)
+    );
+    sandbox.api(&master, "", "groups").await.is(200, "value");
+}
+
+#[tokio::test]
+async fn workspaces_and_capacities_follow_the_control_path() {
+    let sandbox = Sandbox::start().await;
+    let bearer = sandbox.bearer().await;
+    let path = format!("/sandbox/workspaces/{SHARED}");
+    for (change, status) in [
+        (json!({"users": [{"who": OBJECT, "right": "Viewer"}]}), 204),
+        (json!({"capacity": null}), 204),
+        (json!({"colour": "red"}), 400),
+    ] {
+        let answer = sandbox.control(Method::PATCH, &path, change).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
+    }
+    let shared = format!("groups/{SHARED}");
+    let group = sandbox.api(&bearer, "", &shared).await.json();
+    assert_eq!(group["isOnDedicatedCapacity"], false);
+    let users = sandbox
+        .api(&bearer, "", &format!("{shared}/users"))
+        .await
+        .json();
+    assert_eq!(users["value"][0]["groupUserAccessRight"], "Viewer");
+    sandbox
+        .control(
+            Method::PUT,
+            "/sandbox/power_bi",
+            json!({"capacity_state": "Suspended"}),
+        )
+        .await;
+    sandbox
+        .api(&bearer, "", "capacities")
+        .await
+        .is(200, "Suspended");
+}

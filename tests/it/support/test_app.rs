@@ -27,6 +27,8 @@ pub(crate) struct TestApp {
 pub(crate) struct Setup {
     edits: Vec<(String, String)>,
     files: Vec<(&'static str, String)>,
+    fetched: Vec<(&'static str, &'static str)>,
+    upstream_mark: Option<&'static str>,
     policy: Option<String>,
     policy_edits: Vec<(String, String)>,
     options: Options,
@@ -244,6 +246,20 @@ impl Setup {
         self
     }
 
+    /// A file beside `broker.yaml` with what the simulated services answer to a GET.
+    #[must_use]
+    pub(crate) fn fetched(mut self, name: &'static str, path: &'static str) -> Self {
+        self.fetched.push((name, path));
+        self
+    }
+
+    /// Puts the URL of the simulated services in the place of `mark` in `broker.yaml`.
+    #[must_use]
+    pub(crate) fn with_upstream(mut self, mark: &'static str) -> Self {
+        self.upstream_mark = Some(mark);
+        self
+    }
+
     /// Replaces text in the policy, in which it must stand.
     #[must_use]
     pub(crate) fn edit_policy(mut self, from: &str, to: &str) -> Self {
@@ -313,6 +329,9 @@ impl Setup {
             assert!(text.contains(&from), "broker.yaml has no `{from}`");
             text = text.replace(&from, &to);
         }
+        if let Some(mark) = self.upstream_mark {
+            text = text.replace(mark, upstream.url());
+        }
         std::fs::write(&files.config, text).unwrap();
         if let Some(policy) = self.policy {
             std::fs::write(&files.policy, policy).unwrap();
@@ -325,6 +344,11 @@ impl Setup {
         std::fs::write(&files.policy, policy).unwrap();
         for (name, text) in self.files {
             std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        for (name, path) in self.fetched {
+            let answer = client.get(format!("{}{path}", upstream.url())).send().await;
+            let text = answer.unwrap().error_for_status().unwrap().text().await;
+            std::fs::write(folder.path().join(name), text.unwrap()).unwrap();
         }
         let config = Config::load(&files.config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let app = App::start(config, &files.config)
