@@ -218,6 +218,9 @@ pub(super) fn minters(principals: &BTreeMap<String, Principal>) -> BTreeMap<Stri
             name.clone(),
             Minter {
                 name: name.clone(),
+                tenant_id: principal.tenant_id.clone(),
+                client_id: principal.client_id.clone(),
+                api_root: principal.api_root().into(),
                 kind,
             },
         )

@@ -104,6 +104,9 @@ pub(super) fn plan_parts() -> PlanParts {
     PlanParts {
         minter: Minter {
             name: "default".into(),
+            tenant_id: "tenant".into(),
+            client_id: "client".into(),
+            api_root: "https://api.powerbi.com/".into(),
             kind: MinterKind::ServicePrincipal { object_id: None },
         },
         profile_id: None,
