@@ -5,6 +5,7 @@ mod fake;
 mod look_up;
 mod mint;
 mod retries;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
