@@ -15,5 +15,7 @@ mod http;
 mod layers;
 mod openapi;
 mod pipeline;
+#[cfg(feature = "redis")]
+mod redis;
 mod support;
 mod withdrawal;
