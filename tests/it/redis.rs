@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::redis_server::RedisServer;
+use crate::support::redis_server::{Liar, RedisServer};
 use crate::support::test_app::Setup;
 use crate::support::tokens::in_seconds;
 use crate::support::{Answer, TestApp, eventually};
@@ -503,6 +503,41 @@ async fn lock_of(one: &TestApp, other: &TestApp, redis: &RedisServer) -> String 
     lock
 }
 
+#[tokio::test]
+async fn a_server_that_answers_nonsense_fails_no_request() {
+    let liar = Liar::start().await;
+    let app = at(&liar.url(), "timeout: 500ms").start().await;
+    let lies: [&[u8]; 15] = [
+        b"+OK\r\n",
+        b"$-1\r\n",
+        b"$3\r\nabc\r\n",
+        b":0\r\n",
+        // As a wait: three centuries, and one that is over.
+        b":9223372036854775807\r\n",
+        b":-1\r\n",
+        b"*1\r\n:1\r\n",
+        b"-ERR told-by-the-server\r\n",
+        b"-WRONGTYPE told-by-the-server\r\n",
+        b"-OOM told-by-the-server\r\n",
+        // These end the connection.
+        b"-READONLY told-by-the-server\r\n",
+        b"-NOAUTH told-by-the-server\r\n",
+        b"HTTP/1.1 400 told-by-the-server\r\n\r\n",
+        b"$99999999999\r\nx",
+        b"",
+    ];
+    for (i, lie) in lies.into_iter().enumerate() {
+        liar.tell(b":0\r\n");
+        connected(&app).await;
+        liar.tell(lie);
+        let told = liar.told();
+        cold(&app, &format!("u{i}")).await;
+        assert!(liar.told() > told);
+        let shown = check(&app).await.to_string();
+        assert!(!shown.contains("told-by-the-server"), "{shown}");
+    }
+}
+
 // === keys and addresses that change ===
 
 #[tokio::test]
@@ -728,6 +763,8 @@ async fn counters_that_nobody_can_have_counted_stop_no_caller() {
     for lie in ["9999999999999999", "inf", "nan", "-5"] {
         redis.ask::<()>(&[b"SET", name.as_bytes(), lie.as_bytes()]);
         ask(&app, &token).await.ok();
+        let left: i64 = redis.ask(&[b"PTTL", name.as_bytes()]);
+        assert!(left > 0, "counted anew: {left}");
     }
     let app = replica(&redis, "timeout: 2s")
         .section(LIMIT)

@@ -3,10 +3,14 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::{ConnectionInfo, FromRedisValue, IntoConnectionInfo as _};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 /// A running server.
 pub(crate) struct RedisServer {
@@ -130,6 +134,84 @@ impl Drop for RedisServer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Looks like Redis, and answers everything but `PING` as it was told.
+pub(crate) struct Liar {
+    port: u16,
+    lie: Arc<Mutex<&'static [u8]>>,
+    told: Arc<AtomicUsize>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Liar {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (lie, told) = (Arc::default(), Arc::default());
+        let (says, count) = (Arc::clone(&lie), Arc::clone(&told));
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, Arc::clone(&says), Arc::clone(&count)));
+            }
+        });
+        Self {
+            port,
+            lie,
+            told,
+            serving,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Answers so from now on.
+    pub(crate) fn tell(&self, lie: &'static [u8]) {
+        *self.lie.lock().unwrap() = lie;
+    }
+
+    /// How often it has lied.
+    pub(crate) fn told(&self) -> usize {
+        self.told.load(SeqCst)
+    }
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn answer(
+    stream: TcpStream,
+    lie: Arc<Mutex<&'static [u8]>>,
+    told: Arc<AtomicUsize>,
+) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut words = Vec::new();
+        for _ in 0..number(&mut stream).await? {
+            let mut word = vec![0; number(&mut stream).await? + 2];
+            stream.read_exact(&mut word).await.ok()?;
+            words.push(word);
+        }
+        let answer = if words[0] == b"PING\r\n" {
+            b"+PONG\r\n"
+        } else {
+            told.fetch_add(1, SeqCst);
+            *lie.lock().unwrap()
+        };
+        stream.write_all(answer).await.ok()?;
+    }
+}
+
+/// The number in a line such as `*3` or `$5`.
+async fn number(stream: &mut BufReader<TcpStream>) -> Option<usize> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok()?;
+    line.get(1..)?.trim().parse().ok()
 }
 
 fn spawn(folder: &Path, port: u16, arguments: &[String]) -> Child {
