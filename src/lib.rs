@@ -32,6 +32,7 @@ pub mod entra;
 pub mod expr;
 pub mod metrics;
 pub mod outbound;
+pub mod shared_cache;
 pub mod telemetry;
 
 #[cfg(feature = "sandbox")]

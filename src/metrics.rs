@@ -31,6 +31,7 @@ const RELOADED: &str = "embed_broker_last_reload_timestamp_seconds";
 const RELOADS: &str = "embed_broker_reloads_total";
 const AUDIT_FAILING: &str = "embed_broker_audit_failing";
 const CACHE_BYTES: &str = "embed_broker_embed_token_cache_bytes";
+const SHARED_CACHE: &str = "embed_broker_shared_cache_operations_total";
 
 /// Installs the recorder of the process (once; later calls share it) and describes every metric.
 pub fn install() -> PrometheusHandle {
@@ -108,6 +109,11 @@ fn describe() {
         "1 while the audit sink refuses records"
     );
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Size of the embed-token cache");
+    describe_counter!(
+        SHARED_CACHE,
+        Unit::Count,
+        "Operations on the shared cache, by operation and outcome"
+    );
 }
 
 /// A request was answered. `route` is a route template; `code` is `ok` or the problem's code.
@@ -173,4 +179,9 @@ pub fn audit_failing(failing: bool) {
 )]
 pub fn cache_bytes(bytes: u64) {
     gauge!(CACHE_BYTES).set(bytes as f64);
+}
+
+/// An operation on the shared cache ended, or was skipped.
+pub fn shared_cache(operation: &'static str, outcome: &'static str) {
+    counter!(SHARED_CACHE, "operation" => operation, "outcome" => outcome).increment(1);
 }

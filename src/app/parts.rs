@@ -14,6 +14,7 @@ use crate::outbound::Outbound;
 use crate::plan::{Minter, MinterKind};
 use crate::policy::{Policy, Surroundings};
 use crate::powerbi::PowerBi;
+use crate::shared_cache::SharedCache;
 
 /// What one configuration built.
 #[derive(Clone)]
@@ -21,6 +22,7 @@ pub(super) struct Parts {
     pub(super) config: Config,
     pub(super) outbound: Outbound,
     pub(super) verifier: Arc<Verifier>,
+    pub(super) shared: Option<Arc<SharedCache>>,
     pub(super) rate: Arc<RateLimit>,
     pub(super) policy: Arc<Policy>,
     pub(super) access_tokens: Arc<AccessTokens>,
@@ -60,6 +62,16 @@ impl Parts {
                 &mut mistakes,
             ),
         };
+        let same_redis =
+            |p: &&Self| p.config.cache.redis == config.cache.redis && p.config.tls == config.tls;
+        let shared = match (&config.cache.redis, previous.filter(same_redis)) {
+            (_, Some(parts)) => parts.shared.clone(),
+            (Some(redis), None) => {
+                let shared = SharedCache::new(redis, &config.tls).map(Arc::new);
+                collect(shared, &mut mistakes)
+            }
+            (None, None) => None,
+        };
         let same_upstream = |p: &&Self| {
             p.config.principals == config.principals
                 && p.config.tokens == config.tokens
@@ -67,26 +79,31 @@ impl Parts {
         };
         let upstream = match kept.filter(same_upstream) {
             Some(parts) => Some((Arc::clone(&parts.access_tokens), Arc::clone(&parts.powerbi))),
-            None => collect(upstream(&config, &outbound), &mut mistakes),
+            None => collect(upstream(&config, &outbound, shared.clone()), &mut mistakes),
         };
         let policy = collect(load_policy(&config).await, &mut mistakes);
         let audit = match previous.filter(|p| p.config.audit == config.audit) {
             Some(parts) => Some(Arc::clone(&parts.audit)),
             None => collect(open_audit(&config), &mut mistakes),
         };
-        let rate = match previous.filter(|p| p.config.rate_limit == config.rate_limit) {
+        let same_rate = |p: &&Self| same_redis(p) && p.config.rate_limit == config.rate_limit;
+        let rate = match previous.filter(same_rate) {
             Some(parts) => Arc::clone(&parts.rate),
-            None => Arc::new(RateLimit::new(&config.rate_limit)),
+            None => Arc::new(RateLimit::new(&config.rate_limit).with_shared_cache(shared.clone())),
         };
         let (Some(verifier), Some((access_tokens, powerbi)), Some(policy), Some(audit)) =
             (verifier, upstream, policy, audit)
         else {
             return Err(Mistakes(mistakes));
         };
+        if !mistakes.is_empty() {
+            return Err(Mistakes(mistakes));
+        }
         Ok(Self {
             config,
             outbound,
             verifier,
+            shared,
             rate,
             policy,
             access_tokens,
@@ -166,6 +183,7 @@ pub(super) async fn load_policy(config: &Config) -> Result<Arc<Policy>, Vec<Mist
 fn upstream(
     config: &Config,
     outbound: &Outbound,
+    shared: Option<Arc<SharedCache>>,
 ) -> Result<(Arc<AccessTokens>, Arc<PowerBi>), Vec<Mistake>> {
     let tokens = Arc::new(AccessTokens::new(
         &config.principals,
@@ -187,6 +205,10 @@ fn upstream(
             call.duration,
         );
     }));
+    let powerbi = match shared {
+        Some(shared) => powerbi.with_shared_cache(shared),
+        None => powerbi,
+    };
     Ok((tokens, Arc::new(powerbi)))
 }
 
@@ -218,6 +240,9 @@ pub(super) fn minters(principals: &BTreeMap<String, Principal>) -> BTreeMap<Stri
             name.clone(),
             Minter {
                 name: name.clone(),
+                tenant_id: principal.tenant_id.clone(),
+                client_id: principal.client_id.clone(),
+                api_root: principal.api_root().into(),
                 kind,
             },
         )

@@ -14,13 +14,21 @@ use crate::authn::IssuerStatus;
 use crate::http::AppState;
 use crate::http::ops::{Check, Checks};
 use crate::powerbi::BreakerState;
+use crate::shared_cache::SharedCache;
 use crate::{entra, metrics, powerbi};
 
 /// How often the default principal is tried until it first succeeds. Entra's own cool-downs bound the calls.
 const FIRST_TRIES: Duration = Duration::from_millis(250);
 
+/// How long a new replica gives the shared cache to connect before it is ready without.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
 /// Fetches what the first caller would wait for, and declares the process ready once the default principal has a token.
 pub(super) async fn warm_up(shared: Arc<Shared>, app: AppState) {
+    if let Some(cache) = shared.parts.load().shared.clone() {
+        // So that a new replica mints nothing that the others have; never longer than a connection may take.
+        let _ = tokio::time::timeout(FIRST_LOOK, async move { cache.tend().await }).await;
+    }
     loop {
         let parts = shared.parts.load_full();
         if parts.access_tokens.with_life("default").await.is_ok() {
@@ -42,6 +50,9 @@ pub(super) async fn upkeep(shared: Arc<Shared>, recorder: PrometheusHandle) {
             // Apart, so that an Entra that does not answer delays nothing here; its cool-downs bound the calls.
             let tokens = Arc::clone(&parts.access_tokens);
             tokio::spawn(async move { tokens.with_life(&principal).await.map(drop) });
+        }
+        if let Some(cache) = parts.shared.clone() {
+            tokio::spawn(async move { cache.tend().await });
         }
         parts.rate.forget_idle();
         parts.audit.write_counts(false).await;
@@ -86,6 +97,7 @@ pub(super) fn checks(shared: Arc<Shared>) -> Checks {
         checks.extend(parts.verifier.statuses().into_iter().map(issuer));
         checks.extend(parts.access_tokens.status().into_iter().map(entra));
         checks.extend(parts.powerbi.status().into_iter().map(power_bi));
+        checks.extend(parts.shared.as_deref().map(redis));
         checks
     })
 }
@@ -163,6 +175,16 @@ fn power_bi(status: powerbi::PrincipalStatus) -> Check {
         name: format!("power_bi:{}", status.principal),
         ok,
         reason,
+    }
+}
+
+/// Takes no replica out of rotation, whatever it says: each has its own memory.
+fn redis(shared: &SharedCache) -> Check {
+    let status = shared.status();
+    Check {
+        name: "redis".into(),
+        ok: status.ok,
+        reason: status.reason,
     }
 }
 

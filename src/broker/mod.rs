@@ -207,6 +207,7 @@ impl Stages {
         recording.caller(&caller);
         self.rate
             .check(&caller)
+            .await
             .map_err(|retry_after| Error::RateLimited { retry_after })?;
         Ok(caller)
     }

@@ -1,7 +1,11 @@
-//! How often one caller may ask.
+//! How often one caller may ask: of this replica, and with a shared cache of all of them.
+//!
+//! The replica's own limit comes first, so that the shared one can only be tighter; and while the shared cache fails, or
+//! fails to answer, the own limit is what there is.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -9,11 +13,13 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::authn::Caller;
 use crate::config;
+use crate::shared_cache::{self, SharedCache};
 
 /// A limit for each caller, or none.
-#[derive(Debug)]
 pub struct RateLimit {
     limiter: Option<DefaultKeyedRateLimiter<u64>>,
+    quota: Option<Quota>,
+    shared: Option<Arc<SharedCache>>,
     clock: DefaultClock,
     /// Callers are counted by a keyed hash, so that their names take no memory. Two callers that collide share a
     /// limit; nobody can aim at that, since the key is random.
@@ -29,16 +35,40 @@ impl RateLimit {
             .map(|(per_minute, burst)| Quota::per_minute(per_minute).allow_burst(burst));
         Self {
             limiter: quota.map(RateLimiter::keyed),
+            quota,
+            shared: None,
             clock: DefaultClock::default(),
             hash: RandomState::new(),
         }
+    }
+
+    /// Counts with all replicas that use this cache.
+    #[must_use]
+    pub fn with_shared_cache(self, shared: Option<Arc<SharedCache>>) -> Self {
+        Self { shared, ..self }
     }
 
     /// Counts a request of `caller`.
     ///
     /// # Errors
     /// The time until the next request passes, when this one does not.
-    pub fn check(&self, caller: &Caller) -> Result<(), Duration> {
+    pub async fn check(&self, caller: &Caller) -> Result<(), Duration> {
+        self.check_here(caller)?;
+        let (Some(shared), Some(quota)) = (&self.shared, self.quota) else {
+            return Ok(());
+        };
+        let quota = shared_cache::Quota {
+            interval: quota.replenish_interval(),
+            burst: quota.burst_size().get(),
+        };
+        let name = [caller.issuer().as_bytes(), caller.subject().as_bytes()];
+        match shared.over_limit(&name, quota).await {
+            Some(wait) => Err(wait),
+            None => Ok(()),
+        }
+    }
+
+    fn check_here(&self, caller: &Caller) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };

@@ -10,7 +10,7 @@ use std::path::Path;
 use config::{ConfigError, Environment, File, FileFormat, Value, ValueKind};
 use serde_path_to_error::Segment;
 
-use super::{Config, Credential, Secret, SecretError, secret::Plain, validate};
+use super::{Config, Credential, Redis, Secret, SecretError, secret::Plain, validate};
 
 /// Prefix of the variables that override scalars.
 const ENV_PREFIX: &str = "EMBED_BROKER";
@@ -144,7 +144,8 @@ impl Config {
                     }
                 })
         });
-        issuers.chain(principals)
+        let redis = self.cache.redis.iter().flat_map(Redis::secrets);
+        issuers.chain(principals).chain(redis)
     }
 
     /// Takes over the sections of `previous` that are the same, so that whoever holds a secret of theirs goes on seeing
@@ -168,6 +169,9 @@ impl Config {
             {
                 *principal = same.clone();
             }
+        }
+        if self.cache.redis == previous.cache.redis {
+            self.cache.redis.clone_from(&previous.cache.redis);
         }
     }
 
@@ -208,17 +212,20 @@ impl Config {
                 reader.credential(&format!("principals.{name}.credentials[{i}]"), credential);
             }
         }
+        if let Some(redis) = &mut self.cache.redis {
+            redis.resolve(&mut reader);
+        }
     }
 }
 
-struct SecretReader<'a> {
+pub(super) struct SecretReader<'a> {
     folder: &'a Path,
     mistakes: &'a mut Vec<Mistake>,
 }
 
 impl SecretReader<'_> {
     /// The secret given as `key`, `key_file` or `key_env`; `None` when it is not given or cannot be read.
-    fn read(
+    pub(super) fn read(
         &mut self,
         key: &str,
         inline: Option<&Plain>,
@@ -249,7 +256,7 @@ impl SecretReader<'_> {
         .ok()
     }
 
-    fn required(
+    pub(super) fn required(
         &mut self,
         key: &str,
         inline: Option<&Plain>,

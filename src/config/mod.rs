@@ -8,6 +8,7 @@
 mod cloud;
 mod load;
 mod platform;
+mod redis;
 mod secret;
 mod units;
 mod validate;
@@ -358,13 +359,57 @@ pub struct Cache {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "String")]
     pub metadata_stale: Duration,
-    /// Shared cache; not part of this build, so only `null` is accepted.
-    pub redis: Option<NotBuilt>,
+    /// A cache that replicas share; null: each has its own only.
+    pub redis: Option<Redis>,
 }
 
-/// The value of a key whose feature is not part of this build: there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum NotBuilt {}
+/// Embed tokens and rate limits that replicas share through Redis or Valkey.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redis {
+    /// Where it is, such as `rediss://user:password@redis.example.com:6380/0`.
+    #[schemars(with = "Option<String>")]
+    pub url: Option<secret::Plain>,
+    /// File with the URL, re-read when it changes.
+    pub url_file: Option<PathBuf>,
+    /// Environment variable with the URL.
+    pub url_env: Option<String>,
+    /// Consent to `redis://` beyond this machine: the password and the traffic's pattern are open then; tokens stay
+    /// encrypted.
+    pub allow_plaintext: bool,
+    /// The key that everything is encrypted and named with: 32 bytes as hex or base64, the same on every replica.
+    #[schemars(with = "Option<String>")]
+    pub key: Option<secret::Plain>,
+    /// File with the key, re-read when it changes.
+    pub key_file: Option<PathBuf>,
+    /// Environment variable with the key.
+    pub key_env: Option<String>,
+    /// A second key during rotation: what was stored under it is read, nothing is stored under it.
+    #[schemars(with = "Option<String>")]
+    pub key_previous: Option<secret::Plain>,
+    /// File with the second key, re-read when it changes.
+    pub key_previous_file: Option<PathBuf>,
+    /// Environment variable with the second key.
+    pub key_previous_env: Option<String>,
+    /// What every name in Redis begins with.
+    pub prefix: String,
+    /// Longest time that a request waits for one answer of Redis; past it the broker does without.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+    /// Longest time that replicas wait for the one that is minting.
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "String")]
+    pub lock_ttl: Duration,
+    /// The resolved URL.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub resolved_url: Secret,
+    /// The resolved keys (`key`, then `key_previous`).
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub keys: Vec<Secret>,
+}
 
 /// Where the audit trail goes.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -481,6 +526,28 @@ impl Default for Cache {
             metadata_ttl: Duration::from_secs(15 * 60),
             metadata_stale: Duration::from_secs(60 * 60),
             redis: None,
+        }
+    }
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            url_file: None,
+            url_env: None,
+            allow_plaintext: false,
+            key: None,
+            key_file: None,
+            key_env: None,
+            key_previous: None,
+            key_previous_file: None,
+            key_previous_env: None,
+            prefix: "embed-broker:".into(),
+            timeout: Duration::from_millis(50),
+            lock_ttl: Duration::from_secs(5),
+            resolved_url: Secret::default(),
+            keys: Vec::new(),
         }
     }
 }

@@ -76,6 +76,9 @@ pub(super) fn check(config: &Config, mistakes: &mut Vec<Mistake>) {
     issuers(config, &mut report);
     principals(config, &mut report);
     lifetimes(config, &mut report);
+    if let Some(redis) = &config.cache.redis {
+        report.0.extend(redis.mistakes());
+    }
     audit(config, &mut report);
     telemetry(config, &mut report);
 }

@@ -1,10 +1,14 @@
 //! What makes two plans the same: every byte that shapes the request, and nothing about who asked.
+//!
+//! Replicas compare their keys, so a key is made of bytes alone, without anything of the process. A principal is who it
+//! is to Entra and Power BI, not only what one replica's configuration calls it.
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Minter, MinterKind};
 
-/// Identifies a plan: SHA-256 over principal (and its kind), profile, path and body (blobs included).
+/// Identifies a plan: SHA-256 over principal (name, tenant, application, API and kind), profile, path and body (blobs
+/// included).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlanKey(pub [u8; 32]);
 
@@ -18,6 +22,9 @@ impl PlanKey {
         };
         let parts = [
             Some(minter.name.as_bytes()),
+            Some(minter.tenant_id.as_bytes()),
+            Some(minter.client_id.as_bytes()),
+            Some(minter.api_root.as_bytes()),
             Some(kind.as_bytes()),
             account.map(str::as_bytes),
             profile_id.map(str::as_bytes),

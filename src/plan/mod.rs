@@ -47,6 +47,12 @@ pub use self::refusal::Refusal;
 pub struct Minter {
     /// Configured name.
     pub name: String,
+    /// Its Entra tenant, as configured.
+    pub tenant_id: String,
+    /// Its application, as configured.
+    pub client_id: String,
+    /// The root of the Power BI API that it mints at.
+    pub api_root: String,
     /// What it is.
     pub kind: MinterKind,
 }

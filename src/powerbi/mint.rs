@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -24,6 +25,15 @@ pub(super) struct Order {
     lifetime: Duration,
     now: OffsetDateTime,
     placed: Instant,
+}
+
+/// What is said of a token. Times are in whole seconds.
+pub(super) struct Claimed {
+    pub(super) token: SecretString,
+    pub(super) token_id: String,
+    pub(super) expiration: OffsetDateTime,
+    pub(super) minted_at: OffsetDateTime,
+    pub(super) upstream_request_id: Option<String>,
 }
 
 impl Order {
@@ -54,6 +64,11 @@ impl Order {
         })
     }
 
+    /// The time.
+    pub(super) fn now(&self) -> OffsetDateTime {
+        self.now + self.placed.elapsed()
+    }
+
     /// Mints. `min_remaining` decides the slack.
     pub(super) async fn carry_out(
         &self,
@@ -73,6 +88,22 @@ impl Order {
         })))
     }
 
+    /// A token that another replica says it got for an equal order. What Power BI may not answer, nobody may.
+    pub(super) fn accept(
+        &self,
+        claimed: Claimed,
+        min_remaining: Duration,
+    ) -> Result<EmbedToken, &'static str> {
+        if claimed.token.expose_secret().is_empty() || !is_token_id(&claimed.token_id) {
+            return Err("it holds no token");
+        }
+        if claimed.minted_at > self.now() + SKEW {
+            return Err("it was minted in the future");
+        }
+        let minted = self.keeps_to(claimed, min_remaining)?;
+        Ok(EmbedToken(Arc::new(minted)))
+    }
+
     fn check(
         &self,
         reply: wire::EmbedToken,
@@ -84,15 +115,26 @@ impl Order {
             .ok_or("the reply to GenerateToken holds no token")?;
         let token_id = reply
             .token_id
-            .filter(|id| id.len() == 36 && Uuid::try_parse(id).is_ok())
+            .filter(|id| is_token_id(id))
             .ok_or("the reply to GenerateToken holds no token id")?;
         let expiration = reply
             .expiration
             .and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok())
             .map(|time| time.to_offset(time::UtcOffset::UTC))
             .ok_or("the reply to GenerateToken holds no expiration")?;
-        let expiration = whole_seconds(expiration);
-        let minted_at = whole_seconds(self.now + self.placed.elapsed());
+        let claimed = Claimed {
+            token: token.into(),
+            token_id,
+            expiration: whole_seconds(expiration),
+            minted_at: whole_seconds(self.now()),
+            upstream_request_id: None,
+        };
+        self.keeps_to(claimed, min_remaining)
+    }
+
+    /// The bounds of a token's life.
+    fn keeps_to(&self, claimed: Claimed, min_remaining: Duration) -> Result<Minted, &'static str> {
+        let (minted_at, expiration) = (claimed.minted_at, claimed.expiration);
         if expiration <= minted_at {
             return Err("the new embed token has already expired: check this host's clock");
         }
@@ -101,15 +143,19 @@ impl Order {
         }
         let life = (expiration - minted_at).unsigned_abs();
         Ok(Minted {
-            sha256: hex(&Sha256::digest(token.as_bytes())),
-            token: token.into(),
-            token_id,
+            sha256: hex(&Sha256::digest(claimed.token.expose_secret())),
+            token: claimed.token,
+            token_id: claimed.token_id,
             expiration,
             at: minted_at,
             slack: Duration::from_secs(min_remaining.min(life / 2).as_secs()),
-            upstream_request_id: None,
+            upstream_request_id: claimed.upstream_request_id,
         })
     }
+}
+
+fn is_token_id(text: &str) -> bool {
+    text.len() == 36 && Uuid::try_parse(text).is_ok()
 }
 
 fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {

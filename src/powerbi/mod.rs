@@ -19,6 +19,7 @@ mod metadata;
 mod mint;
 mod observer;
 mod reads;
+mod sharing;
 mod tokens;
 mod wire;
 
@@ -48,6 +49,7 @@ use crate::config;
 use crate::entra::AccessTokens;
 use crate::outbound::Outbound;
 use crate::plan::EmbedPlan;
+use crate::shared_cache::SharedCache;
 
 /// The Power BI service as all principals see it.
 pub struct PowerBi {
@@ -83,7 +85,7 @@ pub enum Freshness {
 /// Where an embed token came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
-    /// An identical plan's token still had enough life.
+    /// An identical plan's token still had enough life, here or at another replica.
     Cached,
     /// It was minted for this request (or for one that asked for the same at the same time).
     Minted,
@@ -224,6 +226,13 @@ impl PowerBi {
         self
     }
 
+    /// Shares embed tokens with other replicas; the first cache stays.
+    #[must_use]
+    pub fn with_shared_cache(self, cache: Arc<SharedCache>) -> Self {
+        self.tokens.share_through(cache);
+        self
+    }
+
     /// How each principal stands with Power BI, for operators.
     #[must_use]
     pub fn status(&self) -> Vec<PrincipalStatus> {
@@ -266,7 +275,7 @@ impl PowerBi {
                 Found::Flight { flight, own } => (flight, own),
             };
             match tokio::time::timeout_at(deadline, flight).await {
-                Ok(Ok(token)) => return Ok((token, Provenance::Minted)),
+                Ok(Ok(landed)) => return Ok(landed),
                 // Whoever began that mint had less time than we have.
                 Ok(Err(Error::TimedOut)) if !own && Instant::now() < deadline => {}
                 Ok(Err(error)) => return Err(error),

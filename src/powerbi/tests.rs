@@ -5,6 +5,7 @@ mod fake;
 mod look_up;
 mod mint;
 mod retries;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
@@ -104,6 +105,9 @@ pub(super) fn plan_parts() -> PlanParts {
     PlanParts {
         minter: Minter {
             name: "default".into(),
+            tenant_id: "tenant".into(),
+            client_id: "client".into(),
+            api_root: "https://api.powerbi.com/".into(),
             kind: MinterKind::ServicePrincipal { object_id: None },
         },
         profile_id: None,

@@ -2,10 +2,11 @@
 //!
 //! The key is the whole plan (see [`PlanKey`]), so whoever gets a remembered token would have been given an equal one. A mint
 //! goes on when its caller hangs up; a failed one is shared by those who wait for it and then forgotten. Bounded by
-//! bytes.
+//! bytes. With a shared cache, what is not here may come from another replica (`sharing`); what is here is served
+//! without asking anybody.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::FutureExt as _;
@@ -16,19 +17,25 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::mint::Order;
-use super::{EmbedToken, Error};
+use super::sharing::{Claim, Sharing};
+use super::{EmbedToken, Error, Provenance};
 use crate::plan::{CacheUntil, PlanKey};
+use crate::shared_cache::SharedCache;
 
 /// What an entry weighs beside the token: key, times, the cache's own bookkeeping.
 const ENTRY_BYTES: usize = 512;
 
-type Flight = Shared<BoxFuture<'static, Result<EmbedToken, Error>>>;
+type Flight = Shared<BoxFuture<'static, Landed>>;
+
+/// A flight's end.
+pub(super) type Landed = Result<(EmbedToken, Provenance), Error>;
 
 /// The embed tokens of all principals.
 pub(super) struct EmbedTokens {
     remembered: moka::sync::Cache<PlanKey, Remembered>,
     flights: Mutex<HashMap<PlanKey, Flight>>,
     min_remaining: Duration,
+    sharing: OnceLock<Sharing>,
 }
 
 #[derive(Clone)]
@@ -36,6 +43,8 @@ struct Remembered {
     token: EmbedToken,
     /// Exclusive.
     until: OffsetDateTime,
+    /// Until then, from when it was remembered.
+    left: Duration,
 }
 
 /// Drops entries that will never be served again.
@@ -61,7 +70,13 @@ impl EmbedTokens {
                 .build(),
             flights: Mutex::default(),
             min_remaining,
+            sharing: OnceLock::new(),
         })
+    }
+
+    /// Shares with other replicas from now on; the first cache stays.
+    pub(super) fn share_through(&self, cache: Arc<SharedCache>) {
+        let _ = self.sharing.set(Sharing::new(cache, self.min_remaining));
     }
 
     /// A token that may still be served at `now`.
@@ -91,13 +106,13 @@ impl EmbedTokens {
         }
         let (tokens, client) = (Arc::clone(self), Arc::clone(client));
         let minting = tokio::spawn(async move {
-            let result = order
-                .carry_out(&client, tokens.min_remaining, deadline)
+            let landed = tokens
+                .obtain(&key, &client, &order, cache_until, deadline)
                 .await;
-            if let Ok(token) = &result {
-                tokens.remember(key, token, cache_until);
+            if let Ok((token, _)) = &landed {
+                tokens.remember(key, token, cache_until, order.now());
             }
-            result
+            landed
         });
         let tokens = Arc::clone(self);
         let landing = tokio::spawn(async move {
@@ -112,16 +127,55 @@ impl EmbedTokens {
         Found::Flight { flight, own: true }
     }
 
-    fn remember(&self, key: PlanKey, token: &EmbedToken, cache_until: CacheUntil) {
-        let slack_begins = token.expiration() - token.slack();
-        let until = match cache_until {
-            CacheUntil::Expiration => slack_begins,
-            CacheUntil::At(end) => slack_begins.min(end),
-            CacheUntil::Never => return,
+    /// From another replica, or minted.
+    async fn obtain(
+        &self,
+        key: &PlanKey,
+        client: &Client,
+        order: &Order,
+        cache_until: CacheUntil,
+        deadline: Instant,
+    ) -> Landed {
+        let mint = async {
+            order
+                .carry_out(client, self.min_remaining, deadline)
+                .await
+                .map(|token| (token, Provenance::Minted))
         };
-        if token.minted_at() < until {
+        let sharing = self
+            .sharing
+            .get()
+            .filter(|_| cache_until != CacheUntil::Never);
+        let Some(sharing) = sharing else {
+            return mint.await;
+        };
+        match sharing.claim(key, order, cache_until, deadline).await {
+            Claim::Found(token) => Ok((token, Provenance::Cached)),
+            Claim::Mint(lock) => {
+                let minted = mint.await;
+                if let Ok((token, _)) = &minted {
+                    sharing.store(key, token, cache_until, order.now()).await;
+                }
+                // After the token is there for those who wait.
+                sharing.release(lock).await;
+                minted
+            }
+        }
+    }
+
+    fn remember(
+        &self,
+        key: PlanKey,
+        token: &EmbedToken,
+        cache_until: CacheUntil,
+        now: OffsetDateTime,
+    ) {
+        let until = served_until(token, cache_until).filter(|until| now < *until);
+        if let Some(until) = until {
             let token = token.clone();
-            self.remembered.insert(key, Remembered { token, until });
+            let left = (until - now).unsigned_abs();
+            let entry = Remembered { token, until, left };
+            self.remembered.insert(key, entry);
         }
     }
 
@@ -138,6 +192,16 @@ impl EmbedTokens {
     }
 }
 
+/// When a token is no longer served to those who did not wait for its mint (exclusive); `None`: never.
+pub(super) fn served_until(token: &EmbedToken, cache_until: CacheUntil) -> Option<OffsetDateTime> {
+    let slack_begins = token.expiration() - token.slack();
+    match cache_until {
+        CacheUntil::Expiration => Some(slack_begins),
+        CacheUntil::At(end) => Some(slack_begins.min(end)),
+        CacheUntil::Never => None,
+    }
+}
+
 impl Remembered {
     fn weight(&self) -> u32 {
         let token = &self.token;
@@ -148,10 +212,6 @@ impl Remembered {
             + token.upstream_request_id().map_or(0, str::len);
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
-
-    fn life(&self) -> Duration {
-        (self.until - self.token.minted_at()).unsigned_abs()
-    }
 }
 
 impl moka::Expiry<PlanKey, Remembered> for UntilSlack {
@@ -161,7 +221,7 @@ impl moka::Expiry<PlanKey, Remembered> for UntilSlack {
         entry: &Remembered,
         _: StdInstant,
     ) -> Option<Duration> {
-        Some(entry.life())
+        Some(entry.left)
     }
 
     /// Without this a renewed token would go when its predecessor would have gone.
@@ -172,6 +232,6 @@ impl moka::Expiry<PlanKey, Remembered> for UntilSlack {
         _: StdInstant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(entry.life())
+        Some(entry.left)
     }
 }

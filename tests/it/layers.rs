@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What a module may use of ours, beside `config`'s section types and itself.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
@@ -34,6 +34,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "plan",
             "policy",
             "powerbi",
+            "shared_cache",
             "telemetry",
         ],
     ),
@@ -41,17 +42,34 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "broker",
         &[
-            "authn", "policy", "plan", "powerbi", "audit", "metrics", "config", "entra",
+            "authn",
+            "policy",
+            "plan",
+            "powerbi",
+            "audit",
+            "metrics",
+            "config",
+            "entra",
+            "shared_cache",
         ],
     ),
     (
         "powerbi",
-        &["plan", "policy", "entra", "cached", "outbound", "config"],
+        &[
+            "plan",
+            "policy",
+            "entra",
+            "cached",
+            "outbound",
+            "config",
+            "shared_cache",
+        ],
     ),
     ("plan", &["policy"]),
     ("policy", &["authn", "expr", "config"]),
     ("authn", &["cached", "expr", "outbound", "config"]),
     ("entra", &["cached", "outbound", "config"]),
+    ("shared_cache", &["config", "metrics"]),
     ("audit", &["config"]),
     ("telemetry", &["config"]),
     ("outbound", &["config"]),

@@ -19,6 +19,8 @@ mod layers;
 mod openapi;
 mod pipeline;
 mod principals;
+#[cfg(feature = "redis")]
+mod redis;
 mod samples;
 mod support;
 mod withdrawal;

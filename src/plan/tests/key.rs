@@ -103,6 +103,18 @@ fn whatever_shapes_the_request_changes_the_key() {
             }),
         ),
         (
+            "tenant",
+            full().changed(|case| case.minter.tenant_id = "other".into()),
+        ),
+        (
+            "application",
+            full().changed(|case| case.minter.client_id = "other".into()),
+        ),
+        (
+            "API",
+            full().changed(|case| case.minter.api_root = "https://api.powerbigov.us/".into()),
+        ),
+        (
             "object id",
             full().changed(|case| {
                 case.minter.kind = MinterKind::ServicePrincipal { object_id: None };
@@ -178,6 +190,9 @@ fn parts_of_the_key_do_not_run_into_each_other() {
     let key = |name: &str, profile: Option<&str>, path: &str, body: &[u8]| {
         let minter = Minter {
             name: name.into(),
+            tenant_id: "tenant".into(),
+            client_id: "client".into(),
+            api_root: "https://api.powerbi.com/".into(),
             kind: MinterKind::ServicePrincipal { object_id: None },
         };
         PlanKey::of(&minter, profile, path, body)
@@ -187,5 +202,22 @@ fn parts_of_the_key_do_not_run_into_each_other() {
     assert_ne!(
         key("a", Some("b"), "c", b"d"),
         key("ab", Some(""), "c", b"d")
+    );
+}
+
+/// Calculated by hand (lengths, then bytes; absent is a length of all ones): another process gets the same.
+#[test]
+fn a_key_is_made_of_bytes_alone() {
+    let minter = Minter {
+        name: "default".into(),
+        tenant_id: "tenant".into(),
+        client_id: "client".into(),
+        api_root: "https://api.powerbi.com/".into(),
+        kind: MinterKind::ServicePrincipal { object_id: None },
+    };
+    let PlanKey(key) = PlanKey::of(&minter, Some("p"), "GenerateToken", b"{}");
+    assert_eq!(
+        format!("{:x}", bytes::Bytes::copy_from_slice(&key)),
+        "83e69edd53d6028d7249f8bacc4aceed0c007f38e23f5a4855dc2bf3331b7b17"
     );
 }

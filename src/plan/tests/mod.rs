@@ -41,6 +41,9 @@ impl Case {
             items: items.into(),
             minter: Minter {
                 name: "default".into(),
+                tenant_id: "tenant".into(),
+                client_id: "client".into(),
+                api_root: "https://api.powerbi.com/".into(),
                 kind: MinterKind::ServicePrincipal {
                     object_id: Some(OBJECT_ID.into()),
                 },

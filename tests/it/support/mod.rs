@@ -1,6 +1,8 @@
 //! A broker and its simulated upstream services, started for one test and gone with it.
 
 pub(crate) mod contract;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_server;
 pub(crate) mod response;
 pub(crate) mod test_app;
 pub(crate) mod tokens;

@@ -1,6 +1,7 @@
 //! Starts what a test needs and speaks to it as front ends and operators do.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use embed_broker::app::App;
@@ -15,7 +16,7 @@ use super::Answer;
 /// A running broker with its upstream services.
 pub(crate) struct TestApp {
     app: Option<App>,
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     folder: TempDir,
     client: reqwest::Client,
     broker: String,
@@ -32,6 +33,7 @@ pub(crate) struct Setup {
     policy: Option<String>,
     policy_edits: Vec<(String, String)>,
     options: Options,
+    beside: Option<Arc<Upstream>>,
     before: Vec<(Method, &'static str, Value)>,
     expect_ready: bool,
 }
@@ -281,6 +283,13 @@ impl Setup {
         self
     }
 
+    /// Another replica: on the simulated services of `other`.
+    #[must_use]
+    pub(crate) fn beside(mut self, other: &TestApp) -> Self {
+        self.beside = Some(Arc::clone(&other.upstream));
+        self
+    }
+
     /// Something for the control path before the broker starts.
     #[must_use]
     pub(crate) fn before(mut self, method: Method, path: &'static str, body: Value) -> Self {
@@ -303,7 +312,10 @@ impl Setup {
             .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
-        let upstream = Upstream::start(self.options).await.unwrap();
+        let upstream = match self.beside {
+            Some(upstream) => upstream,
+            None => Arc::new(Upstream::start(self.options).await.unwrap()),
+        };
         for (method, path, body) in self.before {
             let request = client
                 .request(method, format!("{}{path}", upstream.url()))
