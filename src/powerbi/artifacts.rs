@@ -4,6 +4,7 @@
 //! other workspaces is not followed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
@@ -17,6 +18,10 @@ use crate::policy::{Content, DatasetSetting, Grant, Security};
 
 /// Look-ups under way at once, for the items of a request and for the datasets of an item.
 const AT_ONCE: usize = 8;
+
+/// A list of reports that lacks the one asked for is read again, unless it is as young as this: so a report can be opened
+/// as soon as it is saved, and whoever asks for reports that do not exist costs a workspace one call a second.
+const RECENT: Duration = Duration::from_secs(1);
 
 /// What an item shows, and over which datasets.
 struct Found {
@@ -184,12 +189,17 @@ impl PowerBi {
         workspace: &Workspace,
         target: &str,
     ) -> Result<String, Error> {
-        let reports = self
-            .facts
-            .names(asker, &workspace.id, Naming::Reports)
-            .await?;
         let fits = |one: &Named| one.name == target || one.id.eq_ignore_ascii_case(target);
         let what = || format!("report `{target}`");
+        let list = |asker| self.facts.names(asker, &workspace.id, Naming::Reports);
+        let mut reports = list(asker).await?;
+        if !reports.iter().any(fits) {
+            // It may have been saved after the list was read.
+            let mut again = asker.clone();
+            again.freshness = Freshness::Reread;
+            again.since = asker.since.checked_sub(RECENT).unwrap_or(asker.since);
+            reports = list(&again).await?;
+        }
         Ok(exactly_one(&reports, fits, what)?.id.clone())
     }
 
