@@ -9,6 +9,7 @@ mod cloud;
 mod load;
 mod platform;
 mod secret;
+mod shape;
 mod units;
 mod validate;
 
