@@ -163,7 +163,8 @@ impl Claims {
             .ok_or_else(|| invalid("there is no `exp`"))?;
         let expires_at =
             instant(value).ok_or_else(|| invalid("`exp` is no time, or out of range"))?;
-        if expires_at + leeway <= now {
+        // Not `expires_at + leeway`: an end in the last seconds of time has nothing beyond it.
+        if expires_at <= now - leeway {
             return Err(Error::Expired);
         }
         Ok(expires_at)

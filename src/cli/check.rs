@@ -36,12 +36,17 @@ pub(super) fn load(file: &Path) -> Result<Config, Failure> {
 fn all(config: Option<Config>, mut mistakes: Vec<crate::config::Mistake>) -> Failure {
     let further = config.map(|config| block_on(async { Ok(app::check(config).await?) }));
     if let Some(Err(Failure::Faulty(Mistakes(further)))) = further {
-        mistakes.extend(
-            further
-                .into_iter()
-                .filter(|mistake| !mistakes.contains(mistake))
-                .collect::<Vec<_>>(),
-        );
+        // What the stages say about a key that is faulty anyway, or about what holds it, is no second mistake.
+        let known: Vec<String> = mistakes.iter().map(|it| it.place.clone()).collect();
+        let further = further.into_iter();
+        mistakes
+            .extend(further.filter(|it| !known.iter().any(|known| is_within(known, &it.place))));
     }
     Mistakes(mistakes).into()
+}
+
+/// Whether the key path `inner` is `outer`, or lies in it.
+fn is_within(inner: &str, outer: &str) -> bool {
+    let rest = inner.strip_prefix(outer);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

@@ -1,15 +1,14 @@
 //! Reads the file and the environment, reports all mistakes at once, resolves secrets.
 //!
-//! serde stops at its first error. So that an operator sees everything in one run, a value that does not fit is taken
-//! out of the tree and the rest is read again; what was taken out has its default and is not checked further.
+//! What does not fit its key is found by `shape`, what does not mean anything by `validate`; here both come together.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use config::{ConfigError, Environment, File, FileFormat, Value, ValueKind};
-use serde_path_to_error::Segment;
+use config::{Environment, File, FileFormat, Value, ValueKind};
 
+use super::shape::shape;
 use super::{Config, Credential, Redis, Secret, SecretError, secret::Plain, validate};
 
 /// Prefix of the variables that override scalars.
@@ -97,6 +96,22 @@ impl Config {
         // What could not be read was replaced by a default: whatever that default lacks is not a second mistake.
         meaning.retain(|m| !misshapen.iter().any(|place| overlaps(place, &m.place)));
         mistakes.extend(meaning);
+        (Some(config), mistakes)
+    }
+
+    /// The door for `fuzz/`: [`read`](Self::read) without touching a file.
+    #[cfg(fuzzing)]
+    #[must_use]
+    pub fn fuzz_read(
+        text: &str,
+        environment: HashMap<String, String>,
+    ) -> (Option<Self>, Vec<Mistake>) {
+        let (mut config, mut mistakes) = match parse(text, Path::new("config"), Some(environment)) {
+            Ok(tree) => shape(tree),
+            Err(mistake) => return (None, vec![mistake]),
+        };
+        (config.tls.extra_ca_file, config.audit.file) = (None, None);
+        validate::check(&config, &mut mistakes);
         (Some(config), mistakes)
     }
 
@@ -201,7 +216,7 @@ impl Config {
             );
             issuer.hmac_secrets = current.into_iter().chain(previous).collect();
             issuer.jwks = reader.read(
-                &format!("{key}.jwks"),
+                &format!("{key}.jwks_file"),
                 None,
                 issuer.jwks_file.as_deref(),
                 None,
@@ -319,6 +334,14 @@ fn tree(path: &Path, environment: Option<HashMap<String, String>>) -> Result<Val
             "name the configuration with --config FILE, or `embed-broker sandbox` to try without one",
         )
     })?;
+    parse(&text, path, environment)
+}
+
+fn parse(
+    text: &str,
+    path: &Path,
+    environment: Option<HashMap<String, String>>,
+) -> Result<Value, Mistake> {
     let source = Environment::with_prefix(ENV_PREFIX)
         .prefix_separator("__")
         .separator("__")
@@ -326,7 +349,7 @@ fn tree(path: &Path, environment: Option<HashMap<String, String>>) -> Result<Val
         .try_parsing(false)
         .source(environment);
     let built = config::Config::builder()
-        .add_source(File::from_str(&text, FileFormat::Yaml))
+        .add_source(File::from_str(text, FileFormat::Yaml))
         .add_source(source)
         .build();
     let tree = built.and_then(config::Config::try_deserialize::<HashMap<String, Value>>);
@@ -338,68 +361,6 @@ fn tree(path: &Path, environment: Option<HashMap<String, String>>) -> Result<Val
                 "write it as YAML with one value for each key",
             )
         })
-}
-
-/// Reads the tree into a `Config`, with one mistake for each value that does not fit.
-fn shape(mut tree: Value) -> (Config, Vec<Mistake>) {
-    let mut mistakes = Vec::new();
-    loop {
-        let error = match serde_path_to_error::deserialize::<_, Config>(tree.clone()) {
-            Ok(config) => return (config, mistakes),
-            Err(error) => error,
-        };
-        let place = error.path().to_string();
-        let problem = innermost(error.inner());
-        mistakes.push(Mistake::new(&place, &problem, remedy(&problem)));
-        let segments: Vec<Segment> = error.path().iter().cloned().collect();
-        if !take_out(&mut tree, &segments) {
-            return (Config::default(), mistakes);
-        }
-    }
-}
-
-fn take_out(tree: &mut Value, segments: &[Segment]) -> bool {
-    match (segments, &mut tree.kind) {
-        ([Segment::Map { key }], ValueKind::Table(table)) => table.remove(key).is_some(),
-        ([Segment::Map { key }, rest @ ..], ValueKind::Table(table)) => {
-            // A path that goes deeper than the tree (a variant's field) ends at the value itself.
-            let inner = table
-                .get_mut(key)
-                .is_some_and(|value| take_out(value, rest));
-            inner || table.remove(key).is_some()
-        }
-        ([Segment::Seq { index }, rest @ ..], ValueKind::Array(items)) if *index < items.len() => {
-            let inner = !rest.is_empty() && take_out(&mut items[*index], rest);
-            if !inner {
-                items.remove(*index);
-            }
-            true
-        }
-        _ => false,
-    }
-}
-
-/// The crate's own message repeats the key path, which stands in front already.
-fn innermost(error: &ConfigError) -> String {
-    match error {
-        ConfigError::At { error, .. } => innermost(error),
-        ConfigError::Type {
-            unexpected,
-            expected,
-            ..
-        } => format!("is {unexpected}, expected {expected}"),
-        other => other.to_string(),
-    }
-}
-
-fn remedy(problem: &str) -> &'static str {
-    if problem.contains("unknown field") {
-        "correct its spelling or remove it"
-    } else if problem.contains("expected a sequence") || problem.contains("expected a map") {
-        "write it in the file: the environment can only override single values"
-    } else {
-        "see `embed-broker schema config` for what the key takes"
-    }
 }
 
 fn overlaps(a: &str, b: &str) -> bool {

@@ -10,6 +10,7 @@ mod load;
 mod platform;
 mod redis;
 mod secret;
+mod shape;
 mod units;
 mod validate;
 

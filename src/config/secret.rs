@@ -35,6 +35,7 @@ enum Source {
     File(PathBuf),
 }
 
+#[derive(Default)]
 struct Value {
     text: SecretString,
     /// Counts the changes, so that what was derived from the secret can tell that it is out of date.
@@ -144,15 +145,6 @@ fn read(path: &Path) -> Result<SecretString, SecretError> {
         return Err(SecretError::Empty(path.display().to_string()));
     }
     Ok(SecretString::from(text))
-}
-
-impl Default for Value {
-    fn default() -> Self {
-        Self {
-            text: SecretString::default(),
-            version: 0,
-        }
-    }
 }
 
 /// Equal when both come from the same source: a changed file is the same secret, rotated.

@@ -30,10 +30,11 @@ const TYPES: [&str; 11] = [
 ];
 
 /// Functions called as `f(x)`, with the numbers of arguments they take.
-const FUNCTIONS: [(&str, &[usize]); 14] = [
+const FUNCTIONS: [(&str, &[usize]); 16] = [
     ("bool", &[1]),
     ("bytes", &[1]),
     ("double", &[1]),
+    ("duration", &[1]),
     ("dyn", &[1]),
     ("int", &[1]),
     ("matches", &[2]),
@@ -43,16 +44,28 @@ const FUNCTIONS: [(&str, &[usize]); 14] = [
     ("size", &[1]),
     ("string", &[1]),
     ("strings.quote", &[1]),
+    ("timestamp", &[1]),
     ("type", &[1]),
     ("uint", &[1]),
 ];
 
-/// Functions called as `x.f(…)`, with the numbers of arguments they take beside `x`.
-const METHODS: [(&str, &[usize]); 21] = [
+/// Functions called as `x.f(…)`, with the numbers of arguments they take beside `x`. The `get…` are those of timestamps,
+/// with a time zone or without, and of durations.
+const METHODS: [(&str, &[usize]); 31] = [
     ("charAt", &[1]),
     ("contains", &[1]),
     ("endsWith", &[1]),
     ("format", &[1]),
+    ("getDate", &[0, 1]),
+    ("getDayOfMonth", &[0, 1]),
+    ("getDayOfWeek", &[0, 1]),
+    ("getDayOfYear", &[0, 1]),
+    ("getFullYear", &[0, 1]),
+    ("getHours", &[0, 1]),
+    ("getMilliseconds", &[0, 1]),
+    ("getMinutes", &[0, 1]),
+    ("getMonth", &[0, 1]),
+    ("getSeconds", &[0, 1]),
     ("hasValue", &[0]),
     ("indexOf", &[1, 2]),
     ("join", &[0, 1]),

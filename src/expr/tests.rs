@@ -36,6 +36,10 @@ fn expressions_give_the_json_that_policy_authors_expect() {
             json!(["emea"]),
         ),
         ("claims.exp - 3600", json!(1_700_000_000)),
+        (
+            "timestamp(claims.exp) < timestamp('2023-11-15T00:00:00Z')",
+            json!(true),
+        ),
         ("claims.exp + 1 > 5 && claims.score < 2.0", json!(true)),
         ("claims['https://x/roles']", json!(["a"])),
         ("claims.?upn.orValue('none')", json!("none")),
@@ -223,6 +227,12 @@ fn every_listed_function_exists_in_the_evaluator() {
         "'a,b'.split(',', 1)",
         "'abc'.substring(0, 2)",
         "'abc'.upperAscii()",
+        "duration('90m').getHours() + duration('90m').getMinutes() + duration('1s').getSeconds()",
+        "duration('1s').getMilliseconds() + timestamp(claims.exp).getMilliseconds()",
+        "timestamp('2026-01-31T08:00:00Z').getDate() + timestamp(0).getDayOfMonth('+02:00')",
+        "timestamp(0).getDayOfWeek() + timestamp(0).getDayOfYear() + timestamp(0).getFullYear()",
+        "timestamp(0).getHours('-08:00') + timestamp(0).getMinutes() + timestamp(0).getMonth()",
+        "timestamp(0).getSeconds() + int(timestamp(claims.exp) - timestamp(0) < duration('1h') ? 1 : 0)",
     ] {
         assert!(eval(source).is_ok(), "{source}: {:?}", eval(source));
     }

@@ -5,6 +5,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use secrecy::ExposeSecret as _;
+use serde::de::value::StringDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -23,7 +24,7 @@ struct Body {
     item: Option<String>,
     #[serde(default, deserialize_with = "present")]
     items: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "word")]
     access: Option<Access>,
     #[serde(default)]
     save_as: bool,
@@ -129,6 +130,14 @@ impl<'a> From<&'a Issued> for Answer<'a> {
             items: items.collect(),
         }
     }
+}
+
+/// A word is a string: serde would also take `{"view": null}` for one.
+fn word<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    T::deserialize(StringDeserializer::new(word)).map(Some)
 }
 
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(

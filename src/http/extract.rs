@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
@@ -185,15 +185,15 @@ pub(super) async fn json<T: DeserializeOwned>(
             "the content type is not application/json",
         ));
     }
+    let too_large = || Problem::new(Code::BodyTooLarge, "the body is longer than 16 KiB");
+    // Said at once when the length is declared, instead of waiting for what nobody will read.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_large());
+    }
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect());
     let bytes = match collected.await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(Problem::new(
-                Code::BodyTooLarge,
-                "the body is longer than 16 KiB",
-            ));
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(_)) => return Err(invalid("The body could not be read.")),
         Err(_) => return Err(invalid("The body did not arrive in time.")),
     };
@@ -248,14 +248,9 @@ pub(super) fn client(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet])
         .iter()
         .flat_map(|value| value.to_str().unwrap_or_default().split(','))
         // An entry that is no address ends what can be believed: everything before it is dropped below.
-        .map(|entry| {
-            entry
-                .trim()
-                .parse::<IpAddr>()
-                .map(|address| address.to_canonical())
-        })
+        .map(|entry| address(entry.trim()))
         .rev()
-        .map_while(Result::ok)
+        .map_while(|address| address)
         .collect();
     for hop in forwarded {
         if !is_trusted(&client) {
@@ -264,4 +259,11 @@ pub(super) fn client(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet])
         client = hop;
     }
     Some(client)
+}
+
+/// An entry of `X-Forwarded-For`; some proxies (Azure Application Gateway) write the port beside the address.
+fn address(entry: &str) -> Option<IpAddr> {
+    let with_port = || entry.parse::<SocketAddr>().map(|address| address.ip());
+    let address = entry.parse::<IpAddr>().or_else(|_| with_port()).ok()?;
+    Some(address.to_canonical())
 }

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 
 use super::{AppState, extract, problem::Problem};
-use crate::broker::{Access, Code, Kind, Recording};
+use crate::broker::{Access, Code, Denied, Error, Kind, Recording};
 
 #[derive(Serialize)]
 struct Items {
@@ -70,7 +70,14 @@ pub(super) async fn targets(
 ) -> Result<Response, Problem> {
     let token = extract::credential(&app.edge(), &request.into_parts().0)?;
     let Path(item) = item.map_err(|_| Problem::new(Code::NotFound, "the path is no UTF-8"))?;
-    let targets = app.broker().targets(token, item, &recording).await?;
+    let targets = app.broker().targets(token, item, &recording).await;
+    let targets = targets.map_err(|error| match error {
+        // The request has no fault that another body or header could mend: the path names something that is not there.
+        Error::Denied(Denied::Unfit { .. }) => {
+            Problem::request(Code::NotFound, "This item takes no target, so it has none.")
+        }
+        other => other.into(),
+    })?;
     let targets = targets.into_iter().map(|target| Target {
         r#type: if target.paginated {
             Kind::PaginatedReport

@@ -146,7 +146,7 @@ async fn targets_exist_where_a_target_is_needed_only() {
     let app = TestApp::start().await;
     app.get("ana", "/items/sales/targets")
         .await
-        .problem(400, "invalid_request");
+        .problem(404, "not_found");
     let forbidden = app.get("dora", "/items/any-report/targets").await;
     let unknown = app.get("dora", "/items/nothing/targets").await;
     assert_alike(&forbidden, &unknown);

@@ -10,6 +10,9 @@
 )]
 
 mod catalogue;
+mod contract_cli;
+mod contract_config;
+mod contract_http;
 mod credentials;
 mod deploy;
 mod doctor;

@@ -716,6 +716,8 @@ async fn only_the_leeway_is_forgiven() {
     let world = world().await;
     for (changes, accepted) in [
         (json!({"exp": NOW - 29}), true),
+        // The last second that there is; nothing can be added to it.
+        (json!({"exp": 253_402_300_799_i64}), true),
         (json!({"nbf": NOW + 30}), true),
         (json!({"exp": NOW - 30}), false),
         (json!({"exp": 0}), false),

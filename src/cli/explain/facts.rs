@@ -238,11 +238,9 @@ fn own_dataset(content: &Content) -> String {
         Content::Qna { dataset } | Content::CreateReport { dataset, .. } => id(dataset),
         Content::Report { report }
         | Content::Visual { report, .. }
-        | Content::PaginatedReport { report } => {
-            format!("<dataset of {report}>")
-        }
+        | Content::PaginatedReport { report } => stand_in("dataset-of", report),
         Content::Dashboard { dashboard } | Content::Tile { dashboard, .. } => {
-            format!("<dataset behind {dashboard}>")
+            stand_in("dataset-behind", dashboard)
         }
     }
 }
@@ -252,6 +250,13 @@ fn id(reference: &str) -> String {
     if uuid::Uuid::try_parse(reference).is_ok() {
         reference.to_owned()
     } else {
-        format!("<id of {reference}>")
+        stand_in("id-of", reference)
     }
+}
+
+/// Of characters that the path of a call can hold, as an id's are.
+fn stand_in(what: &str, reference: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let reference: String = reference.chars().map(plain).collect();
+    format!("{what}-{reference}")
 }
