@@ -196,8 +196,7 @@ impl PowerBi {
         if !reports.iter().any(fits) {
             // It may have been saved after the list was read.
             let mut again = asker.clone();
-            again.freshness = Freshness::Reread;
-            again.since = asker.since.checked_sub(RECENT).unwrap_or(asker.since);
+            again.occasion = asker.occasion.with_facts_of_the_last(RECENT);
             reports = list(&again).await?;
         }
         Ok(exactly_one(&reports, fits, what)?.id.clone())

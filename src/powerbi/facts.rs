@@ -130,6 +130,15 @@ impl Occasion {
         }
     }
 
+    /// The same occasion, on which facts older than that are read again.
+    pub(super) fn with_facts_of_the_last(&self, age: Duration) -> Self {
+        Self {
+            freshness: Freshness::Reread,
+            since: self.since.checked_sub(age).unwrap_or(self.since),
+            ..self.clone()
+        }
+    }
+
     /// What it was told so far.
     pub(super) fn used_facts(&self) -> UsedFacts {
         std::mem::take(&mut *self.used())
