@@ -3,7 +3,11 @@
 //!
 //! Usage: bare ADDRESS BYTES
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for measurements")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a tool for measurements"
+)]
 
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -22,7 +26,9 @@ struct Answer {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"));
     let (Some(address), Some(bytes)) = (arguments.next(), arguments.next()) else {
         // `cargo bench` runs every bench without arguments.
         println!("usage: bare ADDRESS BYTES");
@@ -30,12 +36,20 @@ fn main() {
     };
     let token: &'static str = "x".repeat(bytes.parse().unwrap()).leak();
     let answer = async move |Json(ask): Json<Ask>| {
-        let items = ask.items.map_or(usize::from(ask.item.is_some()), |items| items.len());
+        let items = ask
+            .items
+            .map_or(usize::from(ask.item.is_some()), |items| items.len());
         Json(Answer { items, token })
     };
-    let router = Router::new().route("/embed-token", post(answer)).route("/livez", get(async || "alive\n"));
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-        axum::serve(listener, router).await.unwrap();
-    });
+    let router = Router::new()
+        .route("/embed-token", post(answer))
+        .route("/livez", get(async || "alive\n"));
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(async {
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            axum::serve(listener, router).await.unwrap();
+        });
 }

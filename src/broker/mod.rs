@@ -141,7 +141,7 @@ impl Broker {
         let (plan, token, provenance) = case.mint(recording).await?;
 
         recording.issued(&token, provenance);
-        metrics::embed_token(recording::source(provenance));
+        metrics::embed_token(provenance == Provenance::Cached);
         let refresh_after = refresh_after(&token);
         Ok(Issued {
             token,
@@ -180,7 +180,8 @@ impl Broker {
         let caller = stages.admit(token.as_ref(), recording).await?;
         let grant = note_refusal(stages.policy.decide_targets(&caller, &item), recording)?;
         recording.granted(std::slice::from_ref(&grant));
-        Ok(stages.powerbi.targets(&grant, deadline).await?)
+        let targets = stages.powerbi.targets(&grant, deadline).await;
+        Ok(targets.inspect_err(|error| recording.failed_upstream(error))?)
     }
 
     fn deadline(&self) -> Instant {
@@ -292,7 +293,8 @@ impl Case<'_> {
                 freshness,
                 self.deadline,
             )
-            .await?;
+            .await
+            .inspect_err(|error| recording.failed_upstream(error))?;
         let session_ends = stages
             .tokens
             .bind_to_caller_session
@@ -314,24 +316,11 @@ impl Case<'_> {
         plan: &EmbedPlan,
         recording: &Recording,
     ) -> Result<(EmbedToken, Provenance), powerbi::Error> {
-        let result = self
-            .stages
-            .powerbi
+        let powerbi = &self.stages.powerbi;
+        powerbi
             .token(plan, OffsetDateTime::now_utc(), self.deadline)
-            .await;
-        if let Err(
-            powerbi::Error::Rejected {
-                upstream_request_id,
-                ..
-            }
-            | powerbi::Error::Quota {
-                upstream_request_id,
-            },
-        ) = &result
-        {
-            recording.upstream_request(upstream_request_id.as_deref());
-        }
-        result
+            .await
+            .inspect_err(|error| recording.failed_upstream(error))
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::{Error, Freshness};
+use super::{Error, Freshness, Trouble};
 use crate::cached::{Aborted, Cached, CoolDown, Need};
 use crate::config;
 
@@ -180,9 +180,10 @@ impl<T: Send + Sync + 'static> Entry<T> {
             let path = Arc::clone(&path);
             async move {
                 let (value, bytes) = reading.await.map_err(|error| match error {
-                    Error::InvalidResponse(problem) => {
-                        Error::InvalidResponse(format!("{path}: {problem}"))
-                    }
+                    Error::InvalidResponse(trouble) => Error::InvalidResponse(Trouble {
+                        text: format!("{path}: {}", trouble.text),
+                        ..trouble
+                    }),
                     other => other,
                 })?;
                 Ok(Fact {

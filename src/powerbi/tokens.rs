@@ -131,7 +131,6 @@ impl EmbedTokens {
     }
 
     /// Bytes remembered, as weighed.
-    #[cfg(test)]
     pub(super) fn weight(&self) -> u64 {
         self.remembered.run_pending_tasks();
         self.remembered.weighted_size()

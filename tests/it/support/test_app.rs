@@ -200,8 +200,8 @@ impl TestApp {
     }
 
     /// Reloads everything, as SIGHUP does.
-    pub(crate) async fn reload(&self) {
-        self.app.as_ref().unwrap().reload().await;
+    pub(crate) fn reload(&self) {
+        self.app.as_ref().unwrap().reload();
     }
 
     /// URL of the broker.
