@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::audit::Audit;
 use crate::authn::Verifier;
-use crate::broker::{RateLimit, Stages};
+use crate::broker::{RateLimit, Remembered, Stages};
 use crate::config::{AuditSink, Config, Mistake, Mistakes, Principal};
 use crate::entra::AccessTokens;
 use crate::http::Edge;
@@ -99,6 +99,7 @@ impl Parts {
             minters: minters(&self.config.principals),
             tokens: self.config.tokens.clone(),
             audit: Arc::clone(&self.audit),
+            remembered: Remembered::default(),
         }
     }
 

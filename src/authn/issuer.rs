@@ -119,8 +119,11 @@ impl Issuer {
             })
     }
 
-    /// Checks header and signature.
-    pub(super) async fn check_signature(&self, token: &Unverified<'_>) -> Result<(), Error> {
+    /// Checks header and signature, and gives the keys that it was checked with.
+    pub(super) async fn check_signature(
+        &self,
+        token: &Unverified<'_>,
+    ) -> Result<Arc<KeySet>, Error> {
         self.check_type(&token.header)?;
         // An unknown `alg`, `none` among them, has no name here.
         let algorithm = token
@@ -150,7 +153,7 @@ impl Issuer {
             .filter(|key| !self.is_multi_tenant() || key.signs_for(iss, &self.identifier))
             .any(|key| key.verifies(algorithm, token.signed, token.signature));
         if verified {
-            Ok(())
+            Ok(keys)
         } else {
             Err(invalid("the signature is not valid"))
         }

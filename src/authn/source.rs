@@ -134,6 +134,14 @@ impl Source {
         }
     }
 
+    /// The keys that are there, unless it is time to renew them.
+    pub(super) fn fresh(&self) -> Option<Arc<KeySet>> {
+        match self {
+            Self::Remote(remote) => remote.cache.peek().filter(|keys| keys.age() < TTL),
+            Self::Local(local) => Some(local.keys()),
+        }
+    }
+
     /// Why the keys could not be renewed the last time, if so.
     pub(super) fn last_error(&self) -> Option<String> {
         match self {

@@ -44,11 +44,17 @@ pub(super) struct Header {
 /// The claims of one token; no name occurs twice.
 pub(super) struct Claims(pub(super) Map<String, Value>);
 
+/// Before anything else is done with it.
+pub(super) fn check_length(token: &str) -> Result<(), Error> {
+    if token.len() > MAX_LENGTH {
+        return Err(invalid("the token is longer than 16 KiB"));
+    }
+    Ok(())
+}
+
 impl<'a> Unverified<'a> {
     pub(super) fn parse(token: &'a str) -> Result<Self, Error> {
-        if token.len() > MAX_LENGTH {
-            return Err(invalid("the token is longer than 16 KiB"));
-        }
+        check_length(token)?;
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())

@@ -11,6 +11,7 @@ mod code;
 mod error;
 mod rate;
 mod recording;
+mod remembered;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ pub use code::Code;
 pub use error::Error;
 pub use rate::RateLimit;
 pub use recording::Recording;
+pub use remembered::Remembered;
 
 use crate::audit::{Audit, AuditRecord};
 use crate::authn::{Caller, Verifier};
@@ -39,6 +41,7 @@ use crate::plan::{Circumstances, EmbedPlan, Minter};
 use crate::policy::{Grant, Policy};
 use crate::powerbi::{self, Freshness, PowerBi, Provenance};
 use crate::{config, metrics};
+use remembered::Planned;
 
 /// Time kept back from a request's own, so that its refusal is still told by us and not by the timeout around us.
 const MARGIN: Duration = Duration::from_millis(100);
@@ -65,6 +68,8 @@ pub struct Stages {
     pub tokens: config::Tokens,
     /// Where records go.
     pub audit: Arc<Audit>,
+    /// What was decided and planned by these stages.
+    pub remembered: Remembered,
 }
 
 /// A request for an embed token, with whatever was wrong about its parts.
@@ -78,14 +83,20 @@ pub struct EmbedRequest {
 }
 
 /// What a request for an embed token gets.
-#[derive(Debug)]
 pub struct Issued {
     /// The token.
     pub token: EmbedToken,
     /// When the page should ask for the next one.
     pub refresh_after: OffsetDateTime,
+    planned: Arc<Planned>,
+}
+
+impl Issued {
     /// What the page needs for each item.
-    pub items: Vec<PlannedItem>,
+    #[must_use]
+    pub fn items(&self) -> &[PlannedItem] {
+        self.planned.plan.items()
+    }
 }
 
 impl Broker {
@@ -130,23 +141,16 @@ impl Broker {
         let deadline = self.deadline();
 
         let caller = stages.admit(request.token.as_ref(), recording).await?;
-        let grants = stages.decide(&caller, &request.ask, recording)?;
-        let case = Case {
-            stages: &stages,
-            grants: &grants,
-            caller: &caller,
-            request: &request,
-            deadline,
-        };
-        let (plan, token, provenance) = case.mint(recording).await?;
+        let case = Case::new(&stages, &caller, &request, deadline);
+        let planned = case.plan(recording).await?;
+        let (planned, token, provenance) = case.mint(planned, recording).await?;
 
         recording.issued(&token, provenance);
         metrics::embed_token(provenance == Provenance::Cached);
-        let refresh_after = refresh_after(&token);
         Ok(Issued {
+            refresh_after: refresh_after(&token),
             token,
-            refresh_after,
-            items: plan.items().to_vec(),
+            planned,
         })
     }
 
@@ -207,47 +211,71 @@ impl Stages {
             .map_err(|retry_after| Error::RateLimited { retry_after })?;
         Ok(caller)
     }
-
-    fn decide(
-        &self,
-        caller: &Caller,
-        ask: &Ask,
-        recording: &Recording,
-    ) -> Result<Vec<Grant>, Error> {
-        let grants = note_refusal(self.policy.decide(caller, ask), recording)?;
-        recording.granted(&grants);
-        Ok(grants)
-    }
 }
 
-/// What is granted to one caller, on its way to a token.
+/// One caller's request, on its way to a token.
 struct Case<'a> {
     stages: &'a Stages,
-    grants: &'a [Grant],
     caller: &'a Caller,
     request: &'a EmbedRequest,
     deadline: Instant,
+    /// Under which a plan may be remembered; none when it may not.
+    key: Option<[u8; 32]>,
 }
 
-impl Case<'_> {
-    /// Plans from current policy and facts, and gets the token of that plan.
+impl<'a> Case<'a> {
+    fn new(
+        stages: &'a Stages,
+        caller: &'a Caller,
+        request: &'a EmbedRequest,
+        deadline: Instant,
+    ) -> Self {
+        let timeless = request.blobs.is_empty() && !stages.tokens.bind_to_caller_session;
+        Self {
+            stages,
+            caller,
+            request,
+            deadline,
+            key: timeless
+                .then(|| remembered::key(caller, &request.ask))
+                .flatten(),
+        }
+    }
+
+    /// Decides and plans, or remembers what would come of it.
+    async fn plan(&self, recording: &Recording) -> Result<Arc<Planned>, Error> {
+        let known = self.key.and_then(|key| self.stages.remembered.get(&key));
+        if let Some(planned) = known {
+            recording.granted(&planned.grants);
+            recording.planned(&planned.plan);
+            return Ok(planned);
+        }
+        let decided = self.stages.policy.decide(self.caller, &self.request.ask);
+        let grants = note_refusal(decided, recording)?;
+        recording.granted(&grants);
+        self.plan_for(grants.into(), Freshness::Cached, recording)
+            .await
+    }
+
+    /// Gets the token of a plan.
     async fn mint(
         &self,
+        mut planned: Arc<Planned>,
         recording: &Recording,
-    ) -> Result<(EmbedPlan, EmbedToken, Provenance), Error> {
-        let mut plan = self.plan(Freshness::Cached, recording).await?;
+    ) -> Result<(Arc<Planned>, EmbedToken, Provenance), Error> {
         let powerbi = &self.stages.powerbi;
+        let minted = |plan| powerbi.cached(plan, OffsetDateTime::now_utc()).is_some();
         // A master user without identity sees every row: whether the dataset still has none to hide is asked anew.
-        if plan.needs_fresh_facts() && powerbi.cached(&plan, OffsetDateTime::now_utc()).is_none() {
-            plan = self.plan(Freshness::Reread, recording).await?;
+        if planned.plan.needs_fresh_facts() && !minted(&planned.plan) {
+            planned = self.replan(&planned, recording).await?;
         }
-        match self.token(&plan, recording).await {
-            Ok((token, provenance)) => Ok((plan, token, provenance)),
+        match self.token(&planned.plan, recording).await {
+            Ok((token, provenance)) => Ok((planned, token, provenance)),
             Err(
                 refused @ powerbi::Error::Rejected {
                     status: 400 | 404, ..
                 },
-            ) => self.mint_anew(&plan, refused, recording).await,
+            ) => self.mint_anew(&planned, refused, recording).await,
             Err(error) => Err(error.into()),
         }
     }
@@ -256,12 +284,12 @@ impl Case<'_> {
     /// is made by the same rules, and if it is the same plan, the refusal stands.
     async fn mint_anew(
         &self,
-        refused_plan: &EmbedPlan,
+        refused_plan: &Planned,
         refused: powerbi::Error,
         recording: &Recording,
-    ) -> Result<(EmbedPlan, EmbedToken, Provenance), Error> {
-        let plan = match self.plan(Freshness::Reread, recording).await {
-            Ok(plan) if plan.key() != refused_plan.key() => plan,
+    ) -> Result<(Arc<Planned>, EmbedToken, Provenance), Error> {
+        let planned = match self.replan(refused_plan, recording).await {
+            Ok(planned) if planned.plan.key() != refused_plan.plan.key() => planned,
             Err(
                 error
                 @ (Error::Refused(_) | Error::PowerBi(powerbi::Error::ItemUnavailable { .. })),
@@ -270,29 +298,35 @@ impl Case<'_> {
             }
             Ok(_) | Err(_) => return Err(refused.into()),
         };
-        let (token, provenance) = self.token(&plan, recording).await?;
-        Ok((plan, token, provenance))
+        let (token, provenance) = self.token(&planned.plan, recording).await?;
+        Ok((planned, token, provenance))
     }
 
-    async fn plan(&self, freshness: Freshness, recording: &Recording) -> Result<EmbedPlan, Error> {
+    async fn replan(
+        &self,
+        planned: &Planned,
+        recording: &Recording,
+    ) -> Result<Arc<Planned>, Error> {
+        let grants = Arc::clone(&planned.grants);
+        self.plan_for(grants, Freshness::Reread, recording).await
+    }
+
+    async fn plan_for(
+        &self,
+        grants: Arc<[Grant]>,
+        freshness: Freshness,
+        recording: &Recording,
+    ) -> Result<Arc<Planned>, Error> {
         let stages = self.stages;
-        let principal = self
-            .grants
-            .first()
-            .map(Grant::principal)
-            .unwrap_or_default();
+        let principal = grants.first().map(Grant::principal).unwrap_or_default();
         let minter = stages
             .minters
             .get(principal)
             .ok_or_else(|| Error::UnknownPrincipal(principal.to_owned()))?;
-        let artifacts = stages
+        let target = self.request.ask.target.as_deref();
+        let (artifacts, facts) = stages
             .powerbi
-            .look_up(
-                self.grants,
-                self.request.ask.target.as_deref(),
-                freshness,
-                self.deadline,
-            )
+            .look_up(&grants, target, freshness, self.deadline)
             .await
             .inspect_err(|error| recording.failed_upstream(error))?;
         let session_ends = stages
@@ -306,9 +340,17 @@ impl Case<'_> {
             blobs: &self.request.blobs,
             now: OffsetDateTime::now_utc(),
         };
-        let plan = EmbedPlan::build(self.grants, &artifacts, &circumstances)?;
+        let plan = EmbedPlan::build(&grants, &artifacts, &circumstances)?;
         recording.planned(&plan);
-        Ok(plan)
+        let planned = Arc::new(Planned {
+            grants,
+            plan,
+            facts,
+        });
+        if let Some(key) = self.key {
+            stages.remembered.insert(key, Arc::clone(&planned));
+        }
+        Ok(planned)
     }
 
     async fn token(

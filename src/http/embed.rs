@@ -109,7 +109,7 @@ impl TryFrom<Body> for Ask {
 impl<'a> From<&'a Issued> for Answer<'a> {
     fn from(issued: &'a Issued) -> Self {
         let token = issued.token.secret().expose_secret();
-        let items = issued.items.iter().map(|planned| AnswerItem {
+        let items = issued.items().iter().map(|planned| AnswerItem {
             item: &planned.item,
             renewal: if planned.re_embed {
                 "re_embed"

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::convert::checked_url;
-use super::facts::Asker;
+use super::facts::{Asker, Occasion, UsedFacts};
 use super::metadata::{Named, Naming, Sources, exactly_one};
 use super::{Error, Freshness, PowerBi, Target, wire};
 use crate::plan::{Artifact, ContentFacts, Dataset, Workspace};
@@ -38,7 +38,7 @@ struct Wanted<'a> {
 }
 
 impl PowerBi {
-    /// Facts about each granted item, in the same order.
+    /// Facts about each granted item, in the same order, and what to watch by those who remember what they make of them.
     ///
     /// `target` is what the request chose for an item with `report: "*"`; such a request has one grant.
     ///
@@ -50,17 +50,18 @@ impl PowerBi {
         target: Option<&str>,
         freshness: Freshness,
         deadline: Instant,
-    ) -> Result<Vec<Artifact>, Error> {
+    ) -> Result<(Vec<Artifact>, UsedFacts), Error> {
         let mut artifacts = Vec::with_capacity(grants.len());
-        let since = Instant::now();
+        let occasion = Occasion::new(freshness, deadline);
         for some in grants.chunks(AT_ONCE) {
+            let occasion = &occasion;
             let some = some.iter().map(|grant| async move {
-                let asker = self.asker(grant, freshness, since, deadline).await?;
+                let asker = self.asker(grant, occasion).await?;
                 self.artifact(&asker, grant, target).await
             });
             artifacts.extend(try_join_all(some).await?);
         }
-        Ok(artifacts)
+        Ok((artifacts, occasion.used_facts()))
     }
 
     /// The reports of the granted item's workspace, for an item with `report: "*"`.
@@ -68,9 +69,8 @@ impl PowerBi {
     /// # Errors
     /// See [`Error`].
     pub async fn targets(&self, grant: &Grant, deadline: Instant) -> Result<Vec<Target>, Error> {
-        let asker = self
-            .asker(grant, Freshness::Cached, Instant::now(), deadline)
-            .await?;
+        let occasion = Occasion::new(Freshness::Cached, deadline);
+        let asker = self.asker(grant, &occasion).await?;
         let workspace = self.facts.workspace(&asker, grant.workspace()).await?;
         let reports = self
             .facts
@@ -84,20 +84,12 @@ impl PowerBi {
         Ok(reports.iter().map(target).collect())
     }
 
-    async fn asker(
-        &self,
-        grant: &Grant,
-        freshness: Freshness,
-        since: Instant,
-        deadline: Instant,
-    ) -> Result<Asker, Error> {
+    async fn asker(&self, grant: &Grant, occasion: &Occasion) -> Result<Asker, Error> {
         let mut asker = Asker {
             client: Arc::clone(self.client(grant.principal())?),
             profile: None,
-            freshness,
             ages: self.facts.ages,
-            since,
-            deadline,
+            occasion: occasion.clone(),
         };
         if let Some(profile) = grant.profile() {
             asker.profile = Some(self.facts.profile(&asker, profile).await?);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::facts::{Asker, Reader};
+use super::facts::{Asker, Occasion, Reader};
 use super::observer::CallKind;
 use super::reads::{self, Collection};
 use super::{Error, Freshness, PowerBi, client::Request, wire};
@@ -77,13 +77,12 @@ impl PowerBi {
         profile: Option<&str>,
         workspace: &str,
     ) -> Result<Vec<WorkspaceUser>, Error> {
+        let deadline = Instant::now() + TIME;
         let mut asker = Asker {
             client: Arc::clone(self.client(principal)?),
             profile: None,
-            freshness: Freshness::Reread,
             ages: self.facts.ages,
-            since: Instant::now(),
-            deadline: Instant::now() + TIME,
+            occasion: Occasion::new(Freshness::Reread, deadline),
         };
         if let Some(profile) = profile {
             asker.profile = Some(self.facts.profile(&asker, profile).await?);
@@ -92,7 +91,7 @@ impl PowerBi {
         let reader = Reader {
             client: asker.client,
             profile: asker.profile,
-            deadline: asker.deadline,
+            deadline,
         };
         let path = ["groups", &workspace.id, "users"];
         let (users, _) = reader

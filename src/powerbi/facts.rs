@@ -7,10 +7,11 @@
 //! bounded by what the replies on it weigh.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use moka::notification::RemovalCause;
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -48,6 +49,7 @@ struct Entry<T> {
     /// The latest deadline of those who wait: time for the tries of a read.
     patience: Arc<Mutex<Instant>>,
     weighed: AtomicU32,
+    place: Arc<Place>,
 }
 
 struct Fact<T> {
@@ -55,18 +57,60 @@ struct Fact<T> {
     /// When its read began: what happened upstream before is in it.
     begun: Instant,
     bytes: usize,
+    /// The number of the read that brought it.
+    number: u64,
 }
 
-/// Who asks, as whom, and how fresh it must be.
+/// Where a fact lies, for those who remember what they made of it.
+#[derive(Default)]
+struct Place {
+    /// Reads that have brought something.
+    reads: AtomicU64,
+    /// Whether it is no longer on the shelf: a newer fact may lie elsewhere.
+    gone: AtomicBool,
+}
+
+/// The facts that something was made of. What was made of them may be used again for as long as they are
+/// [current](Self::are_current): the newest ones, within `cache.metadata_ttl`, and on their shelves.
+#[derive(Default)]
+pub struct UsedFacts(Vec<UsedFact>);
+
+struct UsedFact {
+    place: Arc<Place>,
+    number: u64,
+    fresh_until: Instant,
+}
+
+impl UsedFacts {
+    /// Whether a look-up now would give the same facts, without asking anybody.
+    #[must_use]
+    pub fn are_current(&self) -> bool {
+        let now = Instant::now();
+        self.0.iter().all(|used| {
+            now < used.fresh_until
+                && used.place.reads.load(Ordering::Acquire) == used.number
+                && !used.place.gone.load(Ordering::Acquire)
+        })
+    }
+}
+
+/// Who asks, as whom, and on which occasion.
 #[derive(Clone)]
 pub(super) struct Asker {
     pub(super) client: Arc<Client>,
     pub(super) profile: Option<Arc<str>>,
-    pub(super) freshness: Freshness,
     pub(super) ages: Ages,
+    pub(super) occasion: Occasion,
+}
+
+/// One look-up: how fresh its facts must be, how long it may take, and what it was told. Clones share the last.
+#[derive(Clone)]
+pub(super) struct Occasion {
+    freshness: Freshness,
     /// When the question was put: a re-read must have begun later.
-    pub(super) since: Instant,
-    pub(super) deadline: Instant,
+    since: Instant,
+    deadline: Instant,
+    used: Arc<Mutex<UsedFacts>>,
 }
 
 /// What a read has to do with.
@@ -74,6 +118,26 @@ pub(super) struct Reader {
     pub(super) client: Arc<Client>,
     pub(super) profile: Option<Arc<str>>,
     pub(super) deadline: Instant,
+}
+
+impl Occasion {
+    pub(super) fn new(freshness: Freshness, deadline: Instant) -> Self {
+        Self {
+            freshness,
+            since: Instant::now(),
+            deadline,
+            used: Arc::default(),
+        }
+    }
+
+    /// What it was told so far.
+    pub(super) fn used_facts(&self) -> UsedFacts {
+        std::mem::take(&mut *self.used())
+    }
+
+    fn used(&self) -> MutexGuard<'_, UsedFacts> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Ages {
@@ -86,7 +150,7 @@ impl Ages {
 
     fn judge<T>(&self, fact: &Fact<T>, asker: &Asker) -> Need {
         let age = fact.begun.elapsed();
-        if asker.freshness == Freshness::Reread && fact.begun < asker.since {
+        if asker.occasion.freshness == Freshness::Reread && fact.begun < asker.occasion.since {
             Need::Replacement
         } else if age < self.ttl {
             Need::Nothing
@@ -107,6 +171,12 @@ impl<T: Send + Sync + 'static> Shelf<T> {
                 .max_capacity(SHELF_BYTES)
                 .weigher(|_, entry: &Arc<Entry<T>>| entry.weighed.load(Ordering::Relaxed))
                 .time_to_idle(idle.max(MISSING))
+                .eviction_listener(|_, entry: Arc<Entry<T>>, cause| {
+                    // An entry is replaced by itself only, to be weighed anew.
+                    if cause != RemovalCause::Replaced {
+                        entry.place.gone.store(true, Ordering::Release);
+                    }
+                })
                 .build(),
         )
     }
@@ -133,9 +203,9 @@ impl<T: Send + Sync + 'static> Shelf<T> {
                 .0
                 .get_with(key.clone(), || Arc::new(Entry::new(asker, &key.2, read))),
         };
-        entry.wait_until(asker.deadline);
+        entry.wait_until(asker.occasion.deadline);
         let fact = entry.cached.get(|fact| asker.ages.judge(fact, asker));
-        let fact = tokio::time::timeout_at(asker.deadline, fact)
+        let fact = tokio::time::timeout_at(asker.occasion.deadline, fact)
             .await
             .map_err(|_| Error::TimedOut)?
             .map_err(|error| Error::clone(&error))?;
@@ -143,8 +213,13 @@ impl<T: Send + Sync + 'static> Shelf<T> {
             .unwrap_or(u32::MAX)
             .saturating_add(ENTRY_BYTES);
         if entry.weighed.swap(weight, Ordering::Relaxed) != weight {
-            self.0.insert(key, entry);
+            self.0.insert(key, Arc::clone(&entry));
         }
+        asker.occasion.used().0.push(UsedFact {
+            place: Arc::clone(&entry.place),
+            number: fact.number,
+            fresh_until: fact.begun + asker.ages.ttl,
+        });
         Ok(Arc::clone(&fact.value))
     }
 
@@ -162,9 +237,11 @@ impl<T: Send + Sync + 'static> Entry<T> {
         F: Fn(Reader) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(T, usize), Error>> + Send + 'static,
     {
-        let patience = Arc::new(Mutex::new(asker.deadline));
+        let patience = Arc::new(Mutex::new(asker.occasion.deadline));
         let (client, profile) = (Arc::clone(&asker.client), asker.profile.clone());
         let (until, path) = (Arc::clone(&patience), Arc::<str>::from(path));
+        let place = Arc::new(Place::default());
+        let read_here = Arc::clone(&place);
         let cool_down = CoolDown {
             wanted: Duration::ZERO,
             failed: cool_down,
@@ -177,7 +254,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
                 profile: profile.clone(),
                 deadline: until.max(begun + READ_TIME),
             });
-            let path = Arc::clone(&path);
+            let (path, place) = (Arc::clone(&path), Arc::clone(&read_here));
             async move {
                 let (value, bytes) = reading.await.map_err(|error| match error {
                     Error::InvalidResponse(trouble) => Error::InvalidResponse(Trouble {
@@ -190,6 +267,8 @@ impl<T: Send + Sync + 'static> Entry<T> {
                     value: Arc::new(value),
                     begun,
                     bytes,
+                    // One read at a time (`Cached`): the number is that of the fact that is about to lie here.
+                    number: place.reads.fetch_add(1, Ordering::AcqRel) + 1,
                 })
             }
         });
@@ -197,6 +276,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             cached,
             patience,
             weighed: AtomicU32::new(ENTRY_BYTES),
+            place,
         }
     }
 

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 pub use breaker::{BreakerState, PrincipalStatus};
 pub use diagnosis::{TrialUsage, WorkspaceUser};
 pub use errors::Trouble;
+pub use facts::UsedFacts;
 pub use observer::{Call, CallKind, CallOutcome, Observer};
 
 use self::bearers::Bearers;

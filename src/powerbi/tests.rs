@@ -94,7 +94,7 @@ pub(super) fn grant(content: Content) -> GrantParts {
 /// The facts about one grant.
 pub(super) async fn facts(power_bi: &PowerBi, parts: GrantParts) -> Result<Artifact, Error> {
     let grant = Grant::for_test(parts);
-    let mut all = power_bi
+    let (mut all, _) = power_bi
         .look_up(&[grant], None, Freshness::Cached, soon())
         .await?;
     Ok(all.remove(0))

@@ -16,3 +16,4 @@ mod layers;
 mod openapi;
 mod pipeline;
 mod support;
+mod withdrawal;

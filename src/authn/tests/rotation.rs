@@ -285,3 +285,70 @@ async fn a_rotated_shared_secret_counts_at_once_and_a_short_one_never() {
     verify(&verifier, &token(&new)).await.unwrap();
     reason(verify(&verifier, &token(&old)).await);
 }
+
+/// Verified often enough to be remembered, if it can be.
+async fn remembered(verifier: &Verifier, token: &str) {
+    for _ in 0..3 {
+        verify(verifier, token).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_ends_what_was_remembered_of_its_tokens() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
+    let token = RSA.token("k1", &claims(&idp.url, &json!({})));
+    remembered(&verifier, &token).await;
+    idp.publish(&[OTHER_RSA.jwk("k2")]);
+    // Whoever comes with the new key makes the broker read the new set.
+    let other = OTHER_RSA.token("k2", &claims(&idp.url, &json!({})));
+    verify(&verifier, &other).await.unwrap();
+    reason(verify(&verifier, &token).await);
+}
+
+#[tokio::test]
+async fn a_remembered_token_still_has_the_keys_renewed() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
+    let token = RSA.token("k1", &claims(&idp.url, &json!({})));
+    remembered(&verifier, &token).await;
+    pass(Duration::from_secs(5 * 60)).await;
+    verify(&verifier, &token).await.unwrap();
+    until("the renewal", || idp.key_fetches() == 2).await;
+}
+
+#[tokio::test]
+async fn a_remembered_token_ends_with_its_exp() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
+    let token = RSA.token("k1", &claims(&idp.url, &json!({})));
+    remembered(&verifier, &token).await;
+    let bearer = crate::authn::BearerToken::new(token);
+    let later = time::OffsetDateTime::from_unix_timestamp(NOW + 3600).unwrap();
+    let outcome = verifier.verify(&bearer, later).await.map(drop);
+    assert!(matches!(outcome, Err(Error::Expired)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn another_signature_is_another_token() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
+    let token = RSA.token("k1", &claims(&idp.url, &json!({})));
+    remembered(&verifier, &token).await;
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    reason(verify(&verifier, &format!("{signed}.AAAA")).await);
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_bounded() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
+    let filler = "x".repeat(8_000);
+    for number in 0..1_500 {
+        let own = json!({"sub": format!("u{number}"), "filler": filler});
+        let token = RSA.token("k1", &claims(&idp.url, &own));
+        verify(&verifier, &token).await.unwrap();
+    }
+    let weight = verifier.remembered_bytes();
+    assert!((1..=32 * 1024 * 1024).contains(&weight), "{weight}");
+}

@@ -772,7 +772,8 @@ async fn a_target_is_one_report_of_the_workspace_or_answers_like_a_forbidden_ite
         let grants = [Grant::for_test(grant(report(target)))];
         let result = power_bi
             .look_up(&grants, Some(target), Freshness::Cached, soon())
-            .await;
+            .await
+            .map(|(artifacts, _)| artifacts);
         match result {
             Ok(artifacts) => assert!(found && artifacts.len() == 1, "{target}"),
             Err(Error::TargetUnavailable { target: named, .. }) => {
@@ -819,7 +820,7 @@ async fn facts_come_in_the_order_of_the_grants_and_one_that_is_missing_fails_all
         .look_up(&grants, None, Freshness::Cached, soon())
         .await
         .unwrap();
-    for pair in artifacts.chunks(2) {
+    for pair in artifacts.0.chunks(2) {
         assert!(matches!(pair[0].content, ContentFacts::Report(_)));
         assert!(matches!(pair[1].content, ContentFacts::Dashboard { .. }));
     }

@@ -6,4 +6,4 @@ pub(crate) mod test_app;
 pub(crate) mod tokens;
 
 pub(crate) use response::Answer;
-pub(crate) use test_app::TestApp;
+pub(crate) use test_app::{TestApp, eventually};

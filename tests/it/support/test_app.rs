@@ -200,8 +200,9 @@ impl TestApp {
     }
 
     /// Reloads everything, as SIGHUP does.
-    pub(crate) fn reload(&self) {
+    pub(crate) async fn reload(&self) {
         self.app.as_ref().unwrap().reload();
+        tokio::task::yield_now().await;
     }
 
     /// URL of the broker.
@@ -345,5 +346,20 @@ impl Setup {
             broker,
             ops,
         }
+    }
+}
+
+/// Waits until `happened`, for at most ten seconds.
+#[track_caller]
+pub(crate) fn eventually(happened: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        for _ in 0..200 {
+            if happened().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{place}: it did not happen");
     }
 }
