@@ -26,9 +26,9 @@ use crate::broker::Broker;
 use crate::config::{Config, Mistakes};
 use crate::http::serve::{Bounds, Listener};
 use crate::http::{self, AppState, Limits};
-use crate::metrics;
 use crate::plan::Minter;
 use crate::policy::Policy;
+use crate::{metrics, telemetry};
 
 use parts::Parts;
 pub use parts::surroundings;
@@ -83,6 +83,7 @@ impl App {
         );
         let traffic = bind(server.listen, "server.listen").await?;
         let ops = bind(server.ops_listen, "server.ops_listen").await?;
+        telemetry::export(&parts.config.telemetry, &parts.outbound);
         let (reload, orders) = mpsc::channel(1);
         let app = Self {
             state: state.clone(),
@@ -189,6 +190,7 @@ impl App {
         audit.write_counts(true).await;
         audit.flush().await;
         tracing::info!("ended");
+        telemetry::flush().await;
     }
 
     fn spawn_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -116,7 +116,7 @@ impl Reloader {
             Ok(config) => {
                 if config.server != current.config.server {
                     tracing::warn!(
-                        "`server` has changed: it is read at start only, so restart to apply it"
+                        "the section server has changed: it is read at start only, so restart to apply it"
                     );
                 }
                 let config = Config {
@@ -174,7 +174,7 @@ impl Reloader {
         if !Arc::ptr_eq(&parts.verifier, &former.verifier) {
             parts.verifier.warm_up();
         }
-        telemetry::reload(&parts.config.telemetry);
+        telemetry::export(&parts.config.telemetry, &parts.outbound);
         let audit = Arc::clone(&parts.audit);
         self.app.broker().replace(parts.stages());
         self.app.replace_edge(parts.edge());

@@ -279,5 +279,6 @@ fn configuration(shared: &Shared) -> Check {
     }
 }
 
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod tests;

@@ -117,15 +117,12 @@ impl Disk {
         Arc::clone(&self.file.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write(&self, text: &[u8]) -> io::Result<()> {
-        let written = self.file().as_ref().write_all(text);
+    /// Writes some of it; how much.
+    fn write(&self, text: &[u8]) -> io::Result<usize> {
+        let written = self.file().as_ref().write(text);
         // After the write: a sync that runs at the same time must not count for it.
         self.dirty.store(true, Ordering::Release);
-        written?;
-        match self.fsync {
-            AuditFsync::Always => self.sync(),
-            AuditFsync::Never | AuditFsync::Interval => Ok(()),
-        }
+        written
     }
 
     /// Brings to the disk what was written since the last time.
@@ -152,18 +149,28 @@ impl Disk {
         synced
     }
 
-    fn reopen(&self) {
+    /// Whether the name stands for another file now.
+    fn reopen(&self) -> bool {
         match append(&self.path) {
             Ok(file) => {
                 // What went to the former file is brought to the disk before it is forgotten.
                 let _ = self.sync();
+                let another = !same(&self.file(), &file);
                 *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(file);
+                another
             }
             Err(error) => {
                 tracing::error!(%error, path = %self.path.display(), "cannot open the audit file anew");
+                false
             }
         }
     }
+}
+
+fn same(one: &File, other: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = |file: &File| file.metadata().map(|data| (data.dev(), data.ino())).ok();
+    place(one).is_some_and(|one| Some(one) == place(other))
 }
 
 /// Ends with the writer.
@@ -183,7 +190,7 @@ fn append(path: &PathBuf) -> io::Result<File> {
 struct Writer {
     sink: Sink,
     status: Arc<Status>,
-    /// The last write failed half-way: the next one starts a new line.
+    /// The last write ended within a line: the next one starts a new one.
     broken_line: bool,
     /// When a failure was last told.
     told: Option<Instant>,
@@ -237,7 +244,10 @@ impl Writer {
     fn write(&mut self, text: &[u8]) -> bool {
         let line_break: &[u8] = if self.broken_line { b"\n" } else { b"" };
         let result = self.put(line_break).and_then(|()| self.put(text));
-        self.broken_line = result.is_err();
+        let result = result.and_then(|()| match &self.sink {
+            Sink::File(disk) if disk.fsync == AuditFsync::Always => disk.sync(),
+            Sink::File(_) | Sink::Stdout => Ok(()),
+        });
         let was_refusing = self
             .status
             .refusing
@@ -259,16 +269,29 @@ impl Writer {
         false
     }
 
-    fn put(&self, text: &[u8]) -> io::Result<()> {
-        match &self.sink {
-            _ if text.is_empty() => Ok(()),
-            Sink::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(text)?;
-                out.flush()
+    fn put(&mut self, mut text: &[u8]) -> io::Result<()> {
+        while !text.is_empty() {
+            let written = match &self.sink {
+                // Its buffer holds nothing back: what is written is flushed, or has failed.
+                Sink::Stdout => {
+                    let mut out = io::stdout().lock();
+                    out.write_all(text)
+                        .and_then(|()| out.flush())
+                        .map(|()| text.len())
+                }
+                Sink::File(disk) => disk.write(text),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(length) => {
+                    self.broken_line = text[length - 1] != b'\n';
+                    text = &text[length..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            Sink::File(disk) => disk.write(text),
         }
+        Ok(())
     }
 
     fn sync(&self) {
@@ -278,9 +301,11 @@ impl Writer {
         }
     }
 
-    fn reopen(&self) {
-        if let Sink::File(disk) = &self.sink {
-            disk.reopen();
+    fn reopen(&mut self) {
+        if let Sink::File(disk) = &self.sink
+            && disk.reopen()
+        {
+            self.broken_line = false;
         }
     }
 }

@@ -277,7 +277,7 @@ impl Local {
         let (keys, error) = match result {
             Ok(keys) => (Arc::new(keys), None),
             Err(error) => {
-                tracing::warn!(issuer = %self.issuer, %error, "changed `{}` is not taken; the former keys go on", self.kind);
+                tracing::warn!(issuer = %self.issuer, %error, source = self.kind, "changed keys are not taken; the former ones go on");
                 (Arc::clone(&old.keys), Some(error))
             }
         };

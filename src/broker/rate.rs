@@ -17,7 +17,7 @@ const MAX_KEYS: usize = 1_000_000;
 
 /// Beyond [`MAX_KEYS`] new counts are shared by so many groups of callers: the memory stays bounded, and the limit is
 /// never off.
-const GROUPS: u64 = 1 << 16;
+const GROUPS: usize = 1 << 16;
 
 /// A limit for each caller, or none.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl RateLimit {
         };
         let mut key = self.hash.hash_one(caller);
         if self.full.load(Ordering::Relaxed) {
-            key %= GROUPS;
+            key %= GROUPS as u64;
         }
         limiter
             .check_key(&key)
@@ -103,10 +103,10 @@ mod tests {
         }
         assert_eq!(limit.callers(), MAX_KEYS);
         limit.forget_idle();
-        let shared = (0..GROUPS as usize * 10)
+        let shared = (0..GROUPS * 10)
             .filter(|number| limit.check_key(("login", &name(MAX_KEYS + number))).is_ok());
-        assert!(shared.count() <= GROUPS as usize, "one a minute and group");
-        assert!(limit.callers() <= MAX_KEYS + GROUPS as usize);
+        assert!(shared.count() <= GROUPS, "one a minute and group");
+        assert!(limit.callers() <= MAX_KEYS + GROUPS);
     }
 
     #[test]

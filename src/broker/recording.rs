@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::audit::{Audit, AuditRecord, Unavailable};
 use crate::authn::Caller;
 use crate::plan::EmbedPlan;
-use crate::policy::{Access, Grant};
+use crate::policy::{Access, Denied, Grant};
 use crate::powerbi::{self, EmbedToken, Provenance};
 
 /// Longest text of a caller's that a record keeps.
@@ -133,8 +133,26 @@ impl Drop for Draft {
     }
 }
 
+/// Notes the rule that refused, where one did.
+pub(super) fn note_refusal<T>(
+    decided: Result<T, Denied>,
+    recording: &Recording,
+) -> Result<T, Denied> {
+    decided.inspect_err(|denied| match denied {
+        Denied::NotPermitted {
+            rule: Some(rule), ..
+        }
+        | Denied::IdentityUnmappable { rule, .. } => {
+            recording.refused_by(rule);
+        }
+        Denied::NotPermitted { rule: None, .. }
+        | Denied::Unfit { .. }
+        | Denied::NotCombinable { .. } => {}
+    })
+}
+
 /// Where a token came from.
-fn source(provenance: Provenance) -> &'static str {
+pub(super) fn source(provenance: Provenance) -> &'static str {
     match provenance {
         Provenance::Cached => "cached",
         Provenance::Minted => "minted",

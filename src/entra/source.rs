@@ -13,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::codes::Class;
 use super::credential::{Application, Credential};
@@ -126,6 +127,11 @@ impl Source {
 
     /// One round over the credentials.
     pub(super) async fn fetch(&self) -> Result<Held, Miss> {
+        let span = tracing::info_span!(target: "stage", "entra", otel.kind = "client", principal = self.principal);
+        self.fetch_round().instrument(span).await
+    }
+
+    async fn fetch_round(&self) -> Result<Held, Miss> {
         let deadline = Instant::now() + FETCH_TIMEOUT;
         let round = self.round();
         let mut failures = Vec::new();

@@ -11,12 +11,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::extract::{Peer, RequestId, client};
 use super::{AppState, Problem};
 use crate::broker::{Code, Event, Recording};
 use crate::metrics::{self, Route};
+use crate::telemetry;
 
 pub(super) async fn observe(
     State(app): State<AppState>,
@@ -30,7 +32,15 @@ pub(super) async fn observe(
     if let Some(recording) = &recording {
         request.extensions_mut().insert(recording.clone());
     }
-    let span = tracing::info_span!("request", request_id = %id.0, route = route.as_str());
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id.0,
+        route = route.as_str(),
+        otel.kind = Empty,
+        otel.name = Empty,
+        otel.status_code = Empty,
+    );
+    telemetry::begin(&span, request.headers(), request.method(), route.as_str());
     answer(&app, next, request, recording, &id, route, began)
         .instrument(span)
         .await
@@ -70,6 +80,11 @@ async fn answer(
         log(app, problem);
         response = problem.respond(&id.0, response);
     }
+    telemetry::answered(
+        &Span::current(),
+        response.status().as_u16(),
+        refused(&problem),
+    );
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(RequestId::HEADER, value);
     }

@@ -58,6 +58,7 @@ pub struct Listener {
     name: &'static str,
     bounds: Bounds,
     permits: Arc<Semaphore>,
+    connections: TaskTracker,
 }
 
 impl Default for Bounds {
@@ -91,6 +92,7 @@ impl Listener {
             name,
             bounds,
             permits: Arc::new(Semaphore::new(bounds.connections)),
+            connections: TaskTracker::new(),
         }
     }
 
@@ -103,12 +105,12 @@ impl Listener {
     /// Open connections.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.bounds.connections - self.permits.available_permits()
+        self.connections.len()
     }
 
     /// Serves `router` on `socket` until `stop`, then lets open connections finish what they are sending.
     pub async fn serve(self, socket: TcpListener, router: Router, stop: CancellationToken) {
-        let (builder, connections) = (Arc::new(builder()), TaskTracker::new());
+        let builder = Arc::new(builder());
         let end = CancellationToken::new();
         loop {
             let accepted = tokio::select! {
@@ -127,19 +129,19 @@ impl Listener {
                 end: end.clone(),
             };
             let builder = Arc::clone(&builder);
-            connections.spawn(async move {
+            self.connections.spawn(async move {
                 connection.run(&builder, stream).await;
                 drop(permit);
             });
         }
         drop(socket);
-        connections.close();
-        if tokio::time::timeout(FLUSH_TIMEOUT, connections.wait())
+        self.connections.close();
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.connections.wait())
             .await
             .is_err()
         {
             end.cancel();
-            connections.wait().await;
+            self.connections.wait().await;
         }
     }
 

@@ -13,6 +13,7 @@ use futures_util::future::{BoxFuture, Shared};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::client::Client;
 use super::mint::Order;
@@ -90,7 +91,7 @@ impl EmbedTokens {
             return Found::Token(token);
         }
         let (tokens, client) = (Arc::clone(self), Arc::clone(client));
-        let minting = tokio::spawn(async move {
+        let minting = async move {
             let result = order
                 .carry_out(&client, tokens.min_remaining, deadline)
                 .await;
@@ -98,7 +99,9 @@ impl EmbedTokens {
                 tokens.remember(key, token, cache_until);
             }
             result
-        });
+        };
+        // Its log lines and spans are those of the request that began it.
+        let minting = tokio::spawn(minting.in_current_span());
         let tokens = Arc::clone(self);
         let landing = tokio::spawn(async move {
             let result = minting.await.unwrap_or(Err(Error::Aborted));
