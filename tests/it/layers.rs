@@ -35,7 +35,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "telemetry",
         ],
     ),
-    ("http", &["broker", "metrics"]),
+    ("http", &["broker", "metrics", "telemetry"]),
     (
         "broker",
         &[
@@ -51,7 +51,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("authn", &["cached", "expr", "outbound", "config"]),
     ("entra", &["cached", "outbound", "config"]),
     ("audit", &["config"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "outbound"]),
     ("outbound", &["config"]),
     ("config", &[]),
     ("metrics", &[]),

@@ -9,11 +9,17 @@
     reason = "a test fails by panicking"
 )]
 
+mod audit;
 mod catalogue;
 mod credentials;
+mod faults;
 mod http;
 mod layers;
+mod observability;
 mod openapi;
+mod overload;
 mod pipeline;
+mod reload;
+mod shutdown;
 mod support;
 mod withdrawal;
