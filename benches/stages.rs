@@ -61,10 +61,9 @@ fn issuer(algorithm: Algorithm, pair: &rcgen::KeyPair) -> (Verifier, EncodingKey
         Algorithm::ES256 => EncodingKey::from_ec_der(pair.serialized_der()),
         _ => EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap(),
     };
-    let mut jwk = serde_json::to_value(
-        jsonwebtoken::jwk::Jwk::from_encoding_key(&key, algorithm).unwrap(),
-    )
-    .unwrap();
+    let mut jwk =
+        serde_json::to_value(jsonwebtoken::jwk::Jwk::from_encoding_key(&key, algorithm).unwrap())
+            .unwrap();
     jwk["kid"] = "k1".into();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), json!({ "keys": [jwk] }).to_string()).unwrap();
@@ -114,7 +113,8 @@ fn verify(criterion: &mut Criterion) {
                         continue;
                     };
                     let began = Instant::now();
-                    let verdict = runtime.block_on(verifier.verify(token, OffsetDateTime::now_utc()));
+                    let verdict =
+                        runtime.block_on(verifier.verify(token, OffsetDateTime::now_utc()));
                     spent += began.elapsed();
                     assert!(verdict.is_ok());
                 }
@@ -196,6 +196,9 @@ fn decide_and_plan(criterion: &mut Criterion) {
     let artifacts = [artifact()];
     let minter = Minter {
         name: "default".into(),
+        tenant_id: String::new(),
+        client_id: String::new(),
+        api_root: "https://api.powerbi.com/".into(),
         kind: MinterKind::ServicePrincipal { object_id: None },
     };
     let blobs = BTreeMap::new();

@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 /// What a user thinks of the value that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +175,12 @@ where
         if need == Need::Newer {
             state.wanted_until = Some(Instant::now() + self.cool_down.wanted);
         }
-        let fetched = tokio::spawn((self.fetch)());
+        // What is fetched for somebody who waits belongs to their request; a renewal to nobody's.
+        let span = match need {
+            Need::Renewal | Need::Nothing => Span::none(),
+            Need::Newer | Need::Replacement => Span::current(),
+        };
+        let fetched = tokio::spawn((self.fetch)().instrument(span));
         let cache = Arc::clone(self);
         let landing = tokio::spawn(async move {
             let result = fetched.await.unwrap_or_else(|_| Err(E::from(Aborted)));

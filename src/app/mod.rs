@@ -6,6 +6,7 @@
 mod inside;
 mod parts;
 mod reload;
+mod stamps;
 mod status;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,19 +27,26 @@ use crate::authn::Verifier;
 use crate::broker::Broker;
 use crate::config::{Config, Mistakes};
 use crate::entra::AccessTokens;
-use crate::http::{self, AppState, Limits, serve::serve};
-use crate::metrics;
+use crate::http::serve::{Bounds, Listener};
+use crate::http::{self, AppState, Limits};
 use crate::plan::Minter;
 use crate::policy::Policy;
 use crate::powerbi::PowerBi;
+use crate::{metrics, telemetry};
 
 pub use inside::Inside;
 use parts::Parts;
 pub use parts::surroundings;
-use reload::Reloader;
+use reload::{Reloader, Shared};
 
-/// How often the process looks after itself: watched files, metrics, idle rate-limit keys, Entra tokens.
+/// How often the process looks after itself: watched files, Entra tokens, counted refusals.
 const UPKEEP: Duration = Duration::from_secs(2);
+
+/// Connections of operators and their tools at once.
+const OPS_CONNECTIONS: usize = 256;
+
+/// Time that listeners get to end when requests have used up `server.shutdown_grace`.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running broker.
 pub struct App {
@@ -79,6 +89,7 @@ impl App {
         );
         let traffic = bind(server.listen, "server.listen").await?;
         let ops = bind(server.ops_listen, "server.ops_listen").await?;
+        telemetry::export(&parts.config.telemetry, &parts.outbound);
         let (reload, orders) = mpsc::channel(1);
         let reloader = Reloader::new(parts, file.to_owned(), state.clone());
         let shared = reloader.shared();
@@ -96,23 +107,50 @@ impl App {
             max_in_flight: server.max_in_flight,
             request_timeout: server.request_timeout,
         };
-        app.tasks.spawn(serve(
-            traffic,
-            http::router(state.clone(), limits),
-            app.stop.clone(),
-        ));
-        let checks = status::checks(Arc::clone(&shared));
         let recorder = metrics::install();
-        app.tasks.spawn(serve(
-            ops,
-            http::ops::router(state.clone(), checks, recorder.clone()),
-            app.stop.clone(),
-        ));
+        app.serve(&shared, recorder.clone(), limits, [traffic, ops]);
         app.spawn_until_stop(reloader.run(orders));
         app.spawn_until_stop(status::upkeep(Arc::clone(&shared), recorder));
+        app.spawn_until_stop(status::poll_trial_usage(Arc::clone(&shared)));
         app.spawn_until_stop(status::warm_up(shared, state));
         tracing::info!(traffic = %app.traffic, ops = %app.ops, "listening");
         Ok(app)
+    }
+
+    /// Begins to serve both listeners.
+    fn serve(
+        &self,
+        shared: &Arc<Shared>,
+        recorder: PrometheusHandle,
+        limits: Limits,
+        [traffic, ops]: [TcpListener; 2],
+    ) {
+        let listeners = [
+            Listener::new("traffic", Bounds::default()),
+            Listener::new(
+                "ops",
+                Bounds {
+                    connections: OPS_CONNECTIONS,
+                    ..Bounds::default()
+                },
+            ),
+        ];
+        let state = &self.state;
+        let checks = status::checks(Arc::clone(shared));
+        let scrape = status::scrape(
+            Arc::clone(shared),
+            state.clone(),
+            listeners.clone(),
+            recorder,
+        );
+        let routers = [
+            http::router(state.clone(), limits),
+            http::ops::router(state.clone(), checks, scrape),
+        ];
+        for ((listener, socket), router) in listeners.into_iter().zip([traffic, ops]).zip(routers) {
+            self.tasks
+                .spawn(listener.serve(socket, router, self.stop.clone()));
+        }
     }
 
     /// Address of the traffic listener.
@@ -134,15 +172,17 @@ impl App {
         }
     }
 
-    /// Reads everything but `server` again, as SIGHUP asks.
-    pub async fn reload(&self) {
-        let _ = self.reload.send(()).await;
+    /// Has everything but `server` read again, as SIGHUP asks. One that is asked for already, and has not begun, will
+    /// see what this one would.
+    pub fn reload(&self) {
+        let _ = self.reload.try_send(());
     }
 
     /// Drains within `server.shutdown_grace`, flushes the audit trail and ends.
     pub async fn stop(self) {
         tracing::info!("draining");
-        if tokio::time::timeout(self.shutdown_grace, self.state.life().drain())
+        let end = Instant::now() + self.shutdown_grace;
+        if tokio::time::timeout_at(end, self.state.life().drain())
             .await
             .is_err()
         {
@@ -150,11 +190,14 @@ impl App {
         }
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        // What is left then is a client that does not take its answer.
+        let end = end.max(Instant::now() + LAST_WORDS);
+        let _ = tokio::time::timeout_at(end, self.tasks.wait()).await;
         let audit = Arc::clone(&self.state.broker().stages().audit);
         audit.write_counts(true).await;
         audit.flush().await;
         tracing::info!("ended");
+        telemetry::flush().await;
     }
 
     fn spawn_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -10,7 +10,7 @@ use crate::config::{AuditSink, Config, Mistake, Mistakes, Principal};
 use crate::entra::AccessTokens;
 use crate::http::Edge;
 use crate::metrics;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Purpose};
 use crate::plan::{Minter, MinterKind};
 use crate::policy::{Policy, Surroundings};
 use crate::powerbi::PowerBi;
@@ -21,6 +21,8 @@ use crate::shared_cache::SharedCache;
 pub(super) struct Parts {
     pub(super) config: Config,
     pub(super) outbound: Outbound,
+    /// Content of `tls.extra_ca_file`: a changed file is a changed trust, under the same name.
+    extra_ca: Option<Vec<u8>>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) shared: Option<Arc<SharedCache>>,
     pub(super) rate: Arc<RateLimit>,
@@ -42,17 +44,16 @@ impl Parts {
         if let Some(previous) = previous {
             config.keep_secrets_of(&previous.config);
         }
-        let kept = previous.filter(|p| p.config.tls == config.tls);
+        // One that cannot be read is told of by whoever uses it.
+        let extra_ca = config
+            .tls
+            .extra_ca_file
+            .as_ref()
+            .and_then(|file| std::fs::read(file).ok());
+        let kept = previous.filter(|p| p.config.tls == config.tls && p.extra_ca == extra_ca);
         let outbound = match kept {
             Some(parts) => parts.outbound.clone(),
-            None => Outbound::new(&config.tls).map_err(|error| {
-                let remedy = "name a PEM file that the broker's user may read";
-                Mistakes(vec![Mistake::new(
-                    "tls.extra_ca_file",
-                    format!("{error:#}"),
-                    remedy,
-                )])
-            })?,
+            None => outbound(&config)?,
         };
         let mut mistakes = Vec::new();
         let verifier = match kept.filter(|p| p.config.authn == config.authn) {
@@ -72,19 +73,14 @@ impl Parts {
             }
             (None, None) => None,
         };
-        let same_upstream = |p: &&Self| {
-            p.config.principals == config.principals
-                && p.config.tokens == config.tokens
-                && p.config.cache == config.cache
-        };
-        let upstream = match kept.filter(same_upstream) {
-            Some(parts) => Some((Arc::clone(&parts.access_tokens), Arc::clone(&parts.powerbi))),
-            None => collect(upstream(&config, &outbound, shared.clone()), &mut mistakes),
-        };
+        let upstream = collect(
+            upstream(&config, &outbound, shared.clone(), kept),
+            &mut mistakes,
+        );
         let policy = collect(load_policy(&config).await, &mut mistakes);
         let audit = match previous.filter(|p| p.config.audit == config.audit) {
             Some(parts) => Some(Arc::clone(&parts.audit)),
-            None => collect(open_audit(&config), &mut mistakes),
+            None => collect(open_audit(&config, previous), &mut mistakes),
         };
         let same_rate = |p: &&Self| same_redis(p) && p.config.rate_limit == config.rate_limit;
         let rate = match previous.filter(same_rate) {
@@ -102,6 +98,7 @@ impl Parts {
         Ok(Self {
             config,
             outbound,
+            extra_ca,
             verifier,
             shared,
             rate,
@@ -180,16 +177,46 @@ pub(super) async fn load_policy(config: &Config) -> Result<Arc<Policy>, Vec<Mist
         .map(Arc::new)
 }
 
+fn outbound(config: &Config) -> Result<Outbound, Mistakes> {
+    let outbound = Outbound::new(&config.tls).map_err(|error| {
+        let remedy = "name a PEM file that the broker's user may read";
+        Mistakes(vec![Mistake::new(
+            "tls.extra_ca_file",
+            format!("{error:#}"),
+            remedy,
+        )])
+    })?;
+    Ok(outbound.with_observer(Arc::new(|call| match call.purpose {
+        Purpose::AccessToken(principal) => {
+            metrics::entra(principal, call.outcome, call.duration);
+        }
+        Purpose::SigningKeys(issuer) => metrics::issuer(issuer, call.outcome, call.duration),
+    })))
+}
+
+/// The way to Power BI. What a change of the configuration does not touch goes on with its tokens.
 fn upstream(
     config: &Config,
     outbound: &Outbound,
     shared: Option<Arc<SharedCache>>,
+    kept: Option<&Parts>,
 ) -> Result<(Arc<AccessTokens>, Arc<PowerBi>), Vec<Mistake>> {
-    let tokens = Arc::new(AccessTokens::new(
-        &config.principals,
-        config.tokens.min_lifetime,
-        outbound,
-    )?);
+    let min_lifetime = config.tokens.min_lifetime;
+    let kept = kept.filter(|p| {
+        p.config.principals == config.principals && p.config.tokens.min_lifetime == min_lifetime
+    });
+    let tokens = match kept {
+        Some(parts) => Arc::clone(&parts.access_tokens),
+        None => Arc::new(AccessTokens::new(
+            &config.principals,
+            min_lifetime,
+            outbound,
+        )?),
+    };
+    let kept = kept.filter(|p| p.config.tokens == config.tokens && p.config.cache == config.cache);
+    if let Some(parts) = kept {
+        return Ok((tokens, Arc::clone(&parts.powerbi)));
+    }
     let powerbi = PowerBi::new(
         &config.principals,
         &config.cache,
@@ -202,6 +229,7 @@ fn upstream(
             call.principal,
             call.kind.as_str(),
             call.outcome.as_str(),
+            call.again,
             call.duration,
         );
     }));
@@ -212,8 +240,8 @@ fn upstream(
     Ok((tokens, Arc::new(powerbi)))
 }
 
-fn open_audit(config: &Config) -> Result<Arc<Audit>, Vec<Mistake>> {
-    Audit::open(&config.audit).map_err(|error| {
+fn open_audit(config: &Config, previous: Option<&Parts>) -> Result<Arc<Audit>, Vec<Mistake>> {
+    Audit::open(&config.audit, previous.map(|parts| &*parts.audit)).map_err(|error| {
         let place = match config.audit.sink {
             AuditSink::File => "audit.file",
             AuditSink::Stdout => "audit.sink",

@@ -1,14 +1,14 @@
 //! Reloads: policy, tables and secrets when their content changes, everything but `server` on SIGHUP.
 //!
 //! What is faulty is not taken: the old state goes on, and log, metric and ops `/readyz` say so. A change is noticed by
-//! what the file system tells of the file behind the name (links followed, so that a swapped ConfigMap counts), and
-//! judged once: a faulty file is read again only when it changes again.
+//! what the file system tells of the file behind the name (links followed, so that a swapped `ConfigMap` counts), and
+//! judged once: a faulty file is read again only when it changes again. A SIGHUP whose configuration was refused stays
+//! owed: the next change of any file reads everything again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 
 use super::UPKEEP;
 use super::parts::Parts;
+use super::stamps::{Stamp, merge, stamps};
+use super::status::Trial;
 use crate::config::{Config, Mistakes};
 use crate::http::AppState;
 use crate::policy::Policy;
@@ -31,6 +33,12 @@ pub(super) struct Shared {
     pub(super) judged: AtomicU64,
     /// Secrets that cannot be re-read, and why.
     pub(super) faulty_secrets: ArcSwap<HashMap<String, String>>,
+    /// Counts the policies taken.
+    pub(super) generation: AtomicU64,
+    /// When a reload was last taken, and last refused.
+    last: Mutex<[Option<OffsetDateTime>; 2]>,
+    /// The trial allowances, as they were last asked for.
+    pub(super) trial: Trial,
 }
 
 /// Keeps the process at what its files say.
@@ -39,14 +47,21 @@ pub(super) struct Reloader {
     file: PathBuf,
     app: AppState,
     stamps: Vec<Stamp>,
-    generation: u64,
+    /// A SIGHUP was refused: its configuration is still to be taken.
+    owed: bool,
 }
 
-/// What tells one content of a file from another without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    path: PathBuf,
-    state: Option<(u64, u64, u64, SystemTime, i64, i64)>,
+impl Shared {
+    /// When a reload was last taken, and last refused.
+    pub(super) fn last(&self) -> [Option<OffsetDateTime>; 2] {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, taken: bool) {
+        metrics::reload(taken);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last[usize::from(!taken)] = Some(OffsetDateTime::now_utc());
+    }
 }
 
 impl Reloader {
@@ -57,14 +72,17 @@ impl Reloader {
             refusal: ArcSwap::default(),
             judged: AtomicU64::new(0),
             faulty_secrets: ArcSwap::default(),
+            generation: AtomicU64::new(1),
+            last: Mutex::default(),
+            trial: Trial::default(),
         };
-        metrics::reload(true, 1, OffsetDateTime::now_utc());
+        shared.note(true);
         Self {
             shared: Arc::new(shared),
             file,
             app,
             stamps,
-            generation: 1,
+            owed: false,
         }
     }
 
@@ -78,12 +96,15 @@ impl Reloader {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(()) => self.reload_everything().await,
+                    Some(()) => {
+                        self.shared.parts.load_full().audit.reopen().await;
+                        self.reload_everything().await;
+                    }
                     None => return,
                 },
                 _ = ticks.tick() => {
                     self.refresh_secrets();
-                    self.reload_policy_if_changed().await;
+                    self.reload_if_changed().await;
                 }
             }
         }
@@ -91,70 +112,89 @@ impl Reloader {
 
     async fn reload_everything(&mut self) {
         let current = self.shared.parts.load_full();
-        current.audit.reopen();
         self.refresh_secrets();
-        self.stamps = stamps(current.policy.files().iter().cloned());
+        let files = current.policy.files().iter().cloned();
+        self.stamps = stamps(files.chain([self.file.clone()]));
         match Config::load(&self.file) {
             Ok(config) => {
                 if config.server != current.config.server {
                     tracing::warn!(
-                        "`server` has changed: it is read at start only, so restart to apply it"
+                        "the section server has changed: it is read at start only, so restart to apply it"
                     );
                 }
-                telemetry::reload(&config.telemetry);
                 let config = Config {
                     server: current.config.server.clone(),
                     ..config
                 };
+                let policy = config.policy_file.clone();
                 let built = Parts::build(config, Some(&current)).await;
-                self.take(built);
+                self.owed = built.is_err();
+                self.take(built, &policy).await;
             }
-            Err(mistakes) => self.take(Err(mistakes)),
+            Err(mistakes) => {
+                self.owed = true;
+                self.take(Err(mistakes), &current.config.policy_file).await;
+            }
         }
     }
 
-    async fn reload_policy_if_changed(&mut self) {
-        let current = self.shared.parts.load_full();
+    async fn reload_if_changed(&mut self) {
         // Taken before reading, so that a change under way is seen at the next tick.
-        let stamps = stamps(self.stamps.iter().map(|stamp| stamp.path.clone()));
+        let stamps = stamps(self.stamps.iter().map(Stamp::path));
         if stamps == self.stamps {
             return;
         }
+        if self.owed {
+            return self.reload_everything().await;
+        }
         self.stamps = stamps;
+        let current = self.shared.parts.load_full();
         let built = Parts::build(current.config.clone(), Some(&current)).await;
-        self.take(built);
+        self.take(built, &current.config.policy_file).await;
     }
 
-    fn take(&mut self, built: Result<Parts, Mistakes>) {
+    async fn take(&mut self, built: Result<Parts, Mistakes>, policy: &Path) {
+        self.shared.note(built.is_ok());
         let refusal = match built {
             Ok(parts) => {
-                self.generation += 1;
-                self.stamps = merge(&self.stamps, stamps(parts.policy.files().iter().cloned()));
-                if !Arc::ptr_eq(&parts.verifier, &self.shared.parts.load().verifier) {
-                    parts.verifier.warm_up();
-                }
-                self.app.broker().replace(parts.stages());
-                self.app.replace_edge(parts.edge());
-                self.shared.parts.store(Arc::new(parts));
-                tracing::info!(generation = self.generation, "reloaded");
+                self.put_in_force(parts).await;
                 None
             }
             Err(mistakes) => {
                 let text = mistakes.to_string();
                 // The mistake may be in a file that only the refused policy names.
-                let named = Policy::files_of(&self.shared.parts.load().config.policy_file);
-                self.stamps = merge(&self.stamps, stamps(named));
+                self.watch(Policy::files_of(policy));
                 tracing::error!(mistakes = %text, "reload refused; the former configuration and policy go on");
                 Some(text)
             }
         };
-        metrics::reload(
-            refusal.is_none(),
-            self.generation,
-            OffsetDateTime::now_utc(),
-        );
         self.shared.refusal.store(Arc::new(refusal));
         self.shared.judged.fetch_add(1, Ordering::Release);
+    }
+
+    async fn put_in_force(&mut self, parts: Parts) {
+        let former = self.shared.parts.load_full();
+        self.watch(parts.policy.files().iter().cloned());
+        if !Arc::ptr_eq(&parts.verifier, &former.verifier) {
+            parts.verifier.warm_up();
+        }
+        telemetry::export(&parts.config.telemetry, &parts.outbound);
+        let audit = Arc::clone(&parts.audit);
+        self.app.broker().replace(parts.stages());
+        self.app.replace_edge(parts.edge());
+        self.shared.parts.store(Arc::new(parts));
+        let generation = self.shared.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::info!(generation, "reloaded");
+        if !Arc::ptr_eq(&audit, &former.audit) {
+            former.audit.write_counts(true).await;
+            former.audit.flush().await;
+        }
+    }
+
+    /// Watches these files, and the configuration while a SIGHUP is owed. Files known before keep their stamps.
+    fn watch(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let configuration = self.owed.then(|| self.file.clone());
+        self.stamps = merge(&self.stamps, stamps(files.into_iter().chain(configuration)));
     }
 
     fn refresh_secrets(&self) {
@@ -177,37 +217,4 @@ impl Reloader {
             self.shared.faulty_secrets.store(Arc::new(faulty));
         }
     }
-}
-
-/// The stamps of what was just loaded: files known before keep the stamp taken before they were read.
-fn merge(before: &[Stamp], after: Vec<Stamp>) -> Vec<Stamp> {
-    let known = |stamp: Stamp| {
-        before
-            .iter()
-            .find(|b| b.path == stamp.path)
-            .cloned()
-            .unwrap_or(stamp)
-    };
-    after.into_iter().map(known).collect()
-}
-
-fn stamps(files: impl IntoIterator<Item = PathBuf>) -> Vec<Stamp> {
-    let stamp = |path: PathBuf| Stamp {
-        state: state(&path),
-        path,
-    };
-    files.into_iter().map(stamp).collect()
-}
-
-fn state(path: &Path) -> Option<(u64, u64, u64, SystemTime, i64, i64)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let data = std::fs::metadata(path).ok()?;
-    Some((
-        data.dev(),
-        data.ino(),
-        data.len(),
-        data.modified().ok()?,
-        data.ctime(),
-        data.ctime_nsec(),
-    ))
 }

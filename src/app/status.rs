@@ -1,10 +1,11 @@
 //! Looks after the process: first success, metrics that are states, named checks for operators.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-
 use time::OffsetDateTime;
 
 use super::UPKEEP;
@@ -12,7 +13,8 @@ use super::parts::Parts;
 use super::reload::Shared;
 use crate::authn::IssuerStatus;
 use crate::http::AppState;
-use crate::http::ops::{Check, Checks};
+use crate::http::ops::{Check, Checks, Scrape};
+use crate::http::serve::Listener;
 use crate::powerbi::BreakerState;
 use crate::shared_cache::SharedCache;
 use crate::{entra, metrics, powerbi};
@@ -22,6 +24,12 @@ const FIRST_TRIES: Duration = Duration::from_millis(250);
 
 /// How long a new replica gives the shared cache to connect before it is ready without.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How often callers whose rate need not be counted any more are forgotten.
+const FORGET_IDLE: Duration = Duration::from_secs(15);
+
+/// When the trial allowances are asked for the first time, and then how often: they move slowly.
+const TRIAL_FIRST: Duration = Duration::from_secs(2 * 60);
+const TRIAL_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Fetches what the first caller would wait for, and declares the process ready once the default principal has a token.
 pub(super) async fn warm_up(shared: Arc<Shared>, app: AppState) {
@@ -40,38 +48,118 @@ pub(super) async fn warm_up(shared: Arc<Shared>, app: AppState) {
     tracing::info!("ready");
 }
 
-/// Keeps every principal's token young and every state metric current.
+/// Keeps every principal's token young and the trail's counts current, and forgets idle callers.
 pub(super) async fn upkeep(shared: Arc<Shared>, recorder: PrometheusHandle) {
     let mut ticks = tokio::time::interval(UPKEEP);
+    let mut forgotten = Instant::now();
     loop {
         ticks.tick().await;
         let parts = shared.parts.load_full();
-        for principal in parts.config.principals.keys().cloned() {
+        for principal in parts.config.principals.keys() {
             // Apart, so that an Entra that does not answer delays nothing here; its cool-downs bound the calls.
-            let tokens = Arc::clone(&parts.access_tokens);
+            let (tokens, principal) = (Arc::clone(&parts.access_tokens), principal.clone());
             tokio::spawn(async move { tokens.with_life(&principal).await.map(drop) });
         }
         if let Some(cache) = parts.shared.clone() {
             tokio::spawn(async move { cache.tend().await });
         }
-        parts.rate.forget_idle();
+        if forgotten.elapsed() >= FORGET_IDLE {
+            forgotten = Instant::now();
+            let rate = Arc::clone(&parts.rate);
+            tokio::task::spawn_blocking(move || rate.forget_idle());
+        }
         parts.audit.write_counts(false).await;
-        measure(&parts);
         recorder.run_upkeep();
     }
 }
 
-fn measure(parts: &Parts) {
+/// What is left of the trial allowances, by principal.
+#[derive(Debug, Default)]
+pub(super) struct Trial(Mutex<BTreeMap<String, f64>>);
+
+impl Trial {
+    fn percents(&self) -> MutexGuard<'_, BTreeMap<String, f64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks now and then how much of the trial allowance is used: far from any request.
+pub(super) async fn poll_trial_usage(shared: Arc<Shared>) {
+    tokio::time::sleep(TRIAL_FIRST).await;
+    loop {
+        ask_trial_usage(&shared.parts.load_full(), &shared.trial).await;
+        tokio::time::sleep(TRIAL_EVERY).await;
+    }
+}
+
+async fn ask_trial_usage(parts: &Parts, trial: &Trial) {
+    let mut percents = BTreeMap::new();
+    for principal in parts.config.principals.keys() {
+        // A failure is logged where it happens.
+        if let Ok(usage) = parts.powerbi.trial_usage(principal).await
+            && let Some(percent) = usage.percent
+        {
+            percents.insert(principal.clone(), percent);
+        }
+    }
+    *trial.percents() = percents;
+}
+
+/// Gives every metric, with the states as they are at this moment.
+pub(super) fn scrape(
+    shared: Arc<Shared>,
+    app: AppState,
+    listeners: [Listener; 2],
+    recorder: PrometheusHandle,
+) -> Scrape {
+    Arc::new(move || {
+        let parts = shared.parts.load_full();
+        measure_process(&shared, &app, &listeners);
+        measure_upstream(&parts);
+        for (principal, percent) in shared.trial.percents().iter() {
+            metrics::trial_usage(principal, *percent);
+        }
+        recorder.render()
+    })
+}
+
+fn measure_process(shared: &Shared, app: &AppState, listeners: &[Listener]) {
+    let parts = shared.parts.load();
+    for listener in listeners {
+        metrics::connections(listener.name(), listener.open_connections());
+    }
+    metrics::in_flight(app.life().in_flight());
+    metrics::process(app.life().is_ready(), env!("CARGO_PKG_VERSION"));
+    metrics::cache_bytes(parts.powerbi.cache_bytes());
+    metrics::rate_limit_keys(parts.rate.callers());
+    let audit = parts.audit.status();
+    metrics::audit(
+        audit.failing,
+        audit.written,
+        audit.lost,
+        audit.syncs,
+        audit.waiting,
+    );
+    metrics::configuration(
+        shared.generation.load(Ordering::Relaxed),
+        !configuration(shared).ok,
+    );
+    for (taken, at) in [true, false].into_iter().zip(shared.last()) {
+        if let Some(at) = at {
+            metrics::last_reload(taken, at);
+        }
+    }
+}
+
+fn measure_upstream(parts: &Parts) {
     let now = OffsetDateTime::now_utc();
     let left = |until: OffsetDateTime| (until - now).as_seconds_f64();
     for (principal, status) in parts.access_tokens.status() {
-        metrics::entra_token_remaining(
-            principal,
-            status.token_expires_at.map_or(0.0, |at| left(at).max(0.0)),
-        );
-        for credential in &status.credentials {
+        let token = status.token_expires_at.map_or(0.0, left).max(0.0);
+        metrics::entra_token_remaining(principal, token);
+        for (index, credential) in status.credentials.iter().enumerate() {
             if let Some(at) = credential.expires_at {
-                metrics::credential_remaining(principal, credential.kind, left(at));
+                metrics::credential_remaining(principal, credential.kind, index, left(at));
             }
         }
     }
@@ -81,12 +169,10 @@ fn measure(parts: &Parts) {
         }
     }
     for status in parts.powerbi.status() {
-        metrics::breaker(
-            &status.principal,
-            matches!(status.breaker, BreakerState::Open { .. }),
-        );
+        let open = matches!(status.breaker, BreakerState::Open { .. });
+        let throttled = status.throttled_for.unwrap_or_default();
+        metrics::principal(&status.principal, open, throttled);
     }
-    metrics::audit_failing(parts.audit.is_failing());
 }
 
 /// Every named check, as the operators' `/readyz` shows it.
@@ -96,18 +182,18 @@ pub(super) fn checks(shared: Arc<Shared>) -> Checks {
         let mut checks = vec![configuration(&shared), audit(&parts)];
         checks.extend(parts.verifier.statuses().into_iter().map(issuer));
         checks.extend(parts.access_tokens.status().into_iter().map(entra));
-        checks.extend(parts.powerbi.status().into_iter().map(power_bi));
+        checks.extend(parts.powerbi.status().iter().map(power_bi));
         checks.extend(parts.shared.as_deref().map(redis));
         checks
     })
 }
 
 fn audit(parts: &Parts) -> Check {
-    let ok = !parts.audit.is_failing();
+    let ok = !parts.audit.status().failing;
     let reason = if ok {
         "records are written"
     } else {
-        "the sink refuses records: free space, or repair it"
+        "the sink refuses records, hangs, or does not reach its disk: free space, or repair it"
     };
     Check {
         name: "audit".into(),
@@ -154,7 +240,7 @@ fn entra((principal, status): (&str, entra::PrincipalStatus)) -> Check {
     }
 }
 
-fn power_bi(status: powerbi::PrincipalStatus) -> Check {
+fn power_bi(status: &powerbi::PrincipalStatus) -> Check {
     let (ok, reason) = match (status.breaker, status.throttled_for) {
         (BreakerState::Open { probe_in }, _) => (
             false,
@@ -213,3 +299,7 @@ fn configuration(shared: &Shared) -> Check {
         reason,
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod tests;

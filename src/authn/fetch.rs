@@ -65,6 +65,19 @@ pub(super) enum FetchError {
 }
 
 impl FetchError {
+    /// For metric labels.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } | Self::Body { .. } | Self::Aborted(_) => "transport",
+            Self::Status { status, .. } if *status >= 500 => "server_error",
+            Self::Status { .. } => "rejected",
+            Self::NoDiscovery { .. }
+            | Self::OtherIssuer { .. }
+            | Self::InsecureKeys { .. }
+            | Self::NoKeySet { .. } => "malformed",
+        }
+    }
+
     /// What an operator should do about it.
     pub(super) fn remedy(&self) -> &'static str {
         match self {

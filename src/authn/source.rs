@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use secrecy::SecretString;
+use tokio::time::Instant;
 
 use super::KeysProblem;
 use super::fetch::{FetchError, Location};
 use super::keys::KeySet;
 use crate::cached::{Cached, CoolDown, Need};
 use crate::config::Secret;
-use crate::outbound::Outbound;
+use crate::outbound::{Call, Outbound, Purpose};
 
 /// Age at which fetched keys are renewed: bounds how long a withdrawn key still counts.
 const TTL: Duration = Duration::from_secs(5 * 60);
@@ -218,7 +219,13 @@ impl Remote {
 impl Site {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
         let outbound = self.outbound.load_full();
+        let began = Instant::now();
         let result = self.location.fetch(&outbound).await;
+        outbound.tell(&Call {
+            purpose: Purpose::SigningKeys(&self.issuer),
+            outcome: result.as_ref().err().map_or("ok", FetchError::outcome),
+            duration: began.elapsed(),
+        });
         match &result {
             Ok(keys) => {
                 self.last_error.store(None);
@@ -270,7 +277,7 @@ impl Local {
         let (keys, error) = match result {
             Ok(keys) => (Arc::new(keys), None),
             Err(error) => {
-                tracing::warn!(issuer = %self.issuer, %error, "changed `{}` is not taken; the former keys go on", self.kind);
+                tracing::warn!(issuer = %self.issuer, %error, source = self.kind, "changed keys are not taken; the former ones go on");
                 (Arc::clone(&old.keys), Some(error))
             }
         };

@@ -23,6 +23,8 @@ use rand::Rng as _;
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 pub use crate::audit::Event;
 pub use crate::authn::BearerToken;
@@ -41,10 +43,18 @@ use crate::plan::{Circumstances, EmbedPlan, Minter};
 use crate::policy::{Grant, Policy};
 use crate::powerbi::{self, Freshness, PowerBi, Provenance};
 use crate::{config, metrics};
+use recording::note_refusal;
 use remembered::Planned;
 
 /// Time kept back from a request's own, so that its refusal is still told by us and not by the timeout around us.
 const MARGIN: Duration = Duration::from_millis(100);
+
+/// The span of a stage. It costs next to nothing while no traces are exported.
+macro_rules! stage {
+    ($($name_and_fields:tt)*) => {
+        tracing::info_span!(target: "stage", $($name_and_fields)*)
+    };
+}
 
 /// The broker of one process.
 pub struct Broker {
@@ -146,7 +156,7 @@ impl Broker {
         let (planned, token, provenance) = case.mint(planned, recording).await?;
 
         recording.issued(&token, provenance);
-        metrics::embed_token(recording::source(provenance));
+        metrics::embed_token(provenance == Provenance::Cached);
         Ok(Issued {
             refresh_after: refresh_after(&token),
             token,
@@ -184,7 +194,8 @@ impl Broker {
         let caller = stages.admit(token.as_ref(), recording).await?;
         let grant = note_refusal(stages.policy.decide_targets(&caller, &item), recording)?;
         recording.granted(std::slice::from_ref(&grant));
-        Ok(stages.powerbi.targets(&grant, deadline).await?)
+        let targets = stages.powerbi.targets(&grant, deadline).await;
+        Ok(targets.inspect_err(|error| recording.failed_upstream(error))?)
     }
 
     fn deadline(&self) -> Instant {
@@ -203,6 +214,7 @@ impl Stages {
         let caller = self
             .verifier
             .verify(token, OffsetDateTime::now_utc())
+            .instrument(stage!("verify"))
             .await?;
         recording.caller(&caller);
         self.rate
@@ -250,7 +262,8 @@ impl<'a> Case<'a> {
             recording.planned(&planned.plan);
             return Ok(planned);
         }
-        let decided = self.stages.policy.decide(self.caller, &self.request.ask);
+        let decided =
+            stage!("decide").in_scope(|| self.stages.policy.decide(self.caller, &self.request.ask));
         let grants = note_refusal(decided, recording)?;
         recording.granted(&grants);
         self.plan_for(grants.into(), Freshness::Cached, recording)
@@ -327,7 +340,9 @@ impl<'a> Case<'a> {
         let (artifacts, facts) = stages
             .powerbi
             .look_up(&grants, target, freshness, self.deadline)
-            .await?;
+            .instrument(stage!("look up"))
+            .await
+            .inspect_err(|error| recording.failed_upstream(error))?;
         let session_ends = stages
             .tokens
             .bind_to_caller_session
@@ -339,7 +354,8 @@ impl<'a> Case<'a> {
             blobs: &self.request.blobs,
             now: OffsetDateTime::now_utc(),
         };
-        let plan = EmbedPlan::build(&grants, &artifacts, &circumstances)?;
+        let plan =
+            stage!("plan").in_scope(|| EmbedPlan::build(&grants, &artifacts, &circumstances))?;
         recording.planned(&plan);
         let planned = Arc::new(Planned {
             grants,
@@ -357,40 +373,17 @@ impl<'a> Case<'a> {
         plan: &EmbedPlan,
         recording: &Recording,
     ) -> Result<(EmbedToken, Provenance), powerbi::Error> {
-        let result = self
-            .stages
-            .powerbi
+        let span = stage!("mint", principal = plan.minter().name, source = Empty);
+        let powerbi = &self.stages.powerbi;
+        powerbi
             .token(plan, OffsetDateTime::now_utc(), self.deadline)
-            .await;
-        if let Err(
-            powerbi::Error::Rejected {
-                upstream_request_id,
-                ..
-            }
-            | powerbi::Error::Quota {
-                upstream_request_id,
-            },
-        ) = &result
-        {
-            recording.upstream_request(upstream_request_id.as_deref());
-        }
-        result
+            .instrument(span.clone())
+            .await
+            .inspect(|(_, provenance)| {
+                span.record("source", recording::source(*provenance));
+            })
+            .inspect_err(|error| recording.failed_upstream(error))
     }
-}
-
-/// Notes the rule that refused, where one did.
-fn note_refusal<T>(decided: Result<T, Denied>, recording: &Recording) -> Result<T, Denied> {
-    decided.inspect_err(|denied| match denied {
-        Denied::NotPermitted {
-            rule: Some(rule), ..
-        }
-        | Denied::IdentityUnmappable { rule, .. } => {
-            recording.refused_by(rule);
-        }
-        Denied::NotPermitted { rule: None, .. }
-        | Denied::Unfit { .. }
-        | Denied::NotCombinable { .. } => {}
-    })
 }
 
 /// When the page should ask again: in the first half of the slack before the token expires, so that the renewal mints

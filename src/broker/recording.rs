@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::audit::{Audit, AuditRecord, Unavailable};
 use crate::authn::Caller;
 use crate::plan::EmbedPlan;
-use crate::policy::{Access, Grant};
-use crate::powerbi::{EmbedToken, Provenance};
+use crate::policy::{Access, Denied, Grant};
+use crate::powerbi::{self, EmbedToken, Provenance};
 
 /// Longest text of a caller's that a record keeps.
 const MAX_TEXT: usize = 256;
@@ -101,8 +101,11 @@ impl Recording {
         });
     }
 
-    pub(super) fn upstream_request(&self, id: Option<&str>) {
-        self.note(|record| record.upstream_request_id = id.map(str::to_owned));
+    /// Which call to Power BI failed.
+    pub(super) fn failed_upstream(&self, error: &powerbi::Error) {
+        if let Some(id) = error.upstream_request_id() {
+            self.note(|record| record.upstream_request_id = Some(id.to_owned()));
+        }
     }
 
     fn note(&self, change: impl FnOnce(&mut AuditRecord)) {
@@ -130,7 +133,25 @@ impl Drop for Draft {
     }
 }
 
-/// Where a token came from, as metric and record name it.
+/// Notes the rule that refused, where one did.
+pub(super) fn note_refusal<T>(
+    decided: Result<T, Denied>,
+    recording: &Recording,
+) -> Result<T, Denied> {
+    decided.inspect_err(|denied| match denied {
+        Denied::NotPermitted {
+            rule: Some(rule), ..
+        }
+        | Denied::IdentityUnmappable { rule, .. } => {
+            recording.refused_by(rule);
+        }
+        Denied::NotPermitted { rule: None, .. }
+        | Denied::Unfit { .. }
+        | Denied::NotCombinable { .. } => {}
+    })
+}
+
+/// Where a token came from.
 pub(super) fn source(provenance: Provenance) -> &'static str {
     match provenance {
         Provenance::Cached => "cached",

@@ -101,7 +101,7 @@ async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), 
     let ops = url(app.ops());
     welcome(&broker, upstream.url(), folder);
     print_ready(&upstream, Some((&broker, &ops)), folder)?;
-    signals.until_end(async || app.reload().await).await;
+    signals.until_end(|| app.reload()).await;
     app.stop().await;
     upstream.stop().await;
     Ok(())
@@ -130,7 +130,7 @@ async fn upstream_only(args: &Args, signals: Signals, folder: &Path) -> Result<(
     })
     .await?;
     print_ready(&upstream, None, folder)?;
-    signals.until_end(async || ()).await;
+    signals.until_end(|| ()).await;
     upstream.stop().await;
     Ok(())
 }

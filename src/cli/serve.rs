@@ -16,7 +16,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
     block_on(async {
         let signals = Signals::new()?;
         let app = App::start(config, file).await?;
-        signals.until_end(async || app.reload().await).await;
+        signals.until_end(|| app.reload()).await;
         app.stop().await;
         Ok(())
     })
@@ -40,10 +40,10 @@ impl Signals {
     }
 
     /// Resolves at SIGTERM or SIGINT; until then `hung_up` runs at each SIGHUP.
-    pub(super) async fn until_end(mut self, hung_up: impl AsyncFn()) {
+    pub(super) async fn until_end(mut self, hung_up: impl Fn()) {
         loop {
             tokio::select! {
-                _ = self.hang_up.recv() => hung_up().await,
+                _ = self.hang_up.recv() => hung_up(),
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
             }

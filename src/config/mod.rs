@@ -422,6 +422,20 @@ pub struct Audit {
     pub file: Option<PathBuf>,
     /// Whether a token may only be given out once its record is written.
     pub required: bool,
+    /// When a file's content is brought to the disk.
+    pub fsync: AuditFsync,
+}
+
+/// When the content of an audit file is brought to the disk, so that it survives a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditFsync {
+    /// When the operating system sees fit.
+    Never,
+    /// Once a second, in the background: a power cut costs the last second at most.
+    Interval,
+    /// Before a record counts as written: a power cut costs nothing, and every token waits for the disk.
+    Always,
 }
 
 /// Kind of audit sink.
@@ -559,6 +573,7 @@ impl Default for Audit {
             sink: AuditSink::Stdout,
             file: None,
             required: true,
+            fsync: AuditFsync::Interval,
         }
     }
 }

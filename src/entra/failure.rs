@@ -75,6 +75,18 @@ impl Failure {
         Self::new(Class::Transient, "invalid_response", why)
     }
 
+    /// For metric labels.
+    pub(super) fn outcome(&self) -> &'static str {
+        match (self.class, self.code.as_str()) {
+            (Class::Permanent | Class::Lockout, _) => "rejected",
+            (Class::Throttled, _) => "throttled",
+            (Class::Transient, "timeout") => "timeout",
+            (Class::Transient, "transport") => "transport",
+            (Class::Transient, "invalid_response") => "malformed",
+            (Class::Transient, _) => "server_error",
+        }
+    }
+
     /// An answer other than 2xx.
     pub(super) fn refused(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
         let body: Body = serde_json::from_slice(body).unwrap_or_default();

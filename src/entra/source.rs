@@ -13,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::codes::Class;
 use super::credential::{Application, Credential};
@@ -21,7 +22,7 @@ use super::status::{CredentialCheck, CredentialStatus, Fetches, PrincipalStatus}
 use super::{AccessToken, Error, life};
 use crate::cached::Aborted;
 use crate::config;
-use crate::outbound::Outbound;
+use crate::outbound::{Call, Outbound, Purpose};
 
 /// Time that one round over all credentials may take; under `server.request_timeout` by default.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
@@ -126,6 +127,11 @@ impl Source {
 
     /// One round over the credentials.
     pub(super) async fn fetch(&self) -> Result<Held, Miss> {
+        let span = tracing::info_span!(target: "stage", "entra", otel.kind = "client", principal = self.principal);
+        self.fetch_round().instrument(span).await
+    }
+
+    async fn fetch_round(&self) -> Result<Held, Miss> {
         let deadline = Instant::now() + FETCH_TIMEOUT;
         let round = self.round();
         let mut failures = Vec::new();
@@ -206,9 +212,16 @@ impl Source {
     }
 
     async fn attempt(&self, credential: &Credential, limit: Duration) -> Result<Held, Failure> {
-        let token = tokio::time::timeout(limit, credential.fetch(&self.app))
+        let began = Instant::now();
+        let fetched = tokio::time::timeout(limit, credential.fetch(&self.app))
             .await
-            .unwrap_or_else(|_| Err(Failure::timed_out()))?;
+            .unwrap_or_else(|_| Err(Failure::timed_out()));
+        self.app.outbound.tell(&Call {
+            purpose: Purpose::AccessToken(&self.principal),
+            outcome: fetched.as_ref().err().map_or("ok", Failure::outcome),
+            duration: began.elapsed(),
+        });
+        let token = fetched?;
         let held = Held {
             margin: life::margin(self.min_lifetime).mul_f64(rand::rng().random_range(0.5..1.0)),
             fingerprint: fingerprint(&token),

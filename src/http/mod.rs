@@ -10,7 +10,9 @@ mod items;
 mod observe;
 pub mod ops;
 mod problem;
+mod quiet;
 pub mod serve;
+mod watch;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ struct Shared {
     broker: Broker,
     edge: ArcSwap<Edge>,
     life: Life,
+    quiet: quiet::Quiet,
     trusted_proxies: Vec<IpNet>,
 }
 
@@ -79,6 +82,7 @@ impl AppState {
             broker,
             edge,
             life: Life::default(),
+            quiet: quiet::Quiet::default(),
             trusted_proxies,
         }))
     }
@@ -118,6 +122,12 @@ impl Life {
         self.draining.store(true, Ordering::Relaxed);
         self.requests.close();
         self.requests.wait().await;
+    }
+
+    /// Requests under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.requests.len()
     }
 
     /// Whether requests may be sent here.

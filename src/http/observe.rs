@@ -11,25 +11,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::extract::{Peer, RequestId, client};
 use super::{AppState, Problem};
 use crate::broker::{Code, Event, Recording};
-use crate::metrics;
-
-/// Route label of requests that match none.
-const UNMATCHED: &str = "unmatched";
-
-/// Templates of the routes, as metric labels.
-const ROUTES: [&str; 6] = [
-    "/embed-token",
-    "/items",
-    "/items/{item}/targets",
-    "/openapi.yaml",
-    "/livez",
-    "/readyz",
-];
+use crate::metrics::{self, Route};
+use crate::telemetry;
 
 pub(super) async fn observe(
     State(app): State<AppState>,
@@ -43,32 +32,41 @@ pub(super) async fn observe(
     if let Some(recording) = &recording {
         request.extensions_mut().insert(recording.clone());
     }
-    let span = tracing::info_span!("request", request_id = %id.0, route);
-    answer(next, request, recording, &id, route, began)
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id.0,
+        route = route.as_str(),
+        otel.kind = Empty,
+        otel.name = Empty,
+        otel.status_code = Empty,
+    );
+    telemetry::begin(&span, request.headers(), request.method(), route.as_str());
+    answer(&app, next, request, recording, &id, route, began)
         .instrument(span)
         .await
 }
 
 async fn answer(
+    app: &AppState,
     next: Next,
     request: Request,
     recording: Option<Recording>,
     id: &RequestId,
-    route: &'static str,
+    route: Route,
     began: Instant,
 ) -> Response {
     let mut response = next.run(request).await;
     let mut problem = response.extensions_mut().remove::<Problem>();
-    let code = |problem: &Option<Problem>| {
-        problem
-            .as_ref()
-            .map_or("ok", |problem| problem.code().as_str())
-    };
+    let refused = |problem: &Option<Problem>| problem.as_ref().map(|p| p.code().as_str());
     if let Some(recording) = recording {
         if let Some(problem) = &problem {
             recording.reason(&problem.reason());
         }
-        if recording.finish(code(&problem)).await.is_err() {
+        if recording
+            .finish(refused(&problem).unwrap_or("ok"))
+            .await
+            .is_err()
+        {
             // The headers stay: without those of CORS, a page could not read why it got nothing.
             *response.body_mut() = Body::empty();
             problem = Some(Problem::new(
@@ -77,11 +75,16 @@ async fn answer(
             ));
         }
     }
-    metrics::request(route, code(&problem), began.elapsed());
+    metrics::request(route, refused(&problem), began.elapsed());
     if let Some(problem) = &problem {
-        log(problem);
+        log(app, problem);
         response = problem.respond(&id.0, response);
     }
+    telemetry::answered(
+        &Span::current(),
+        response.status().as_u16(),
+        refused(&problem),
+    );
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(RequestId::HEADER, value);
     }
@@ -89,26 +92,26 @@ async fn answer(
 }
 
 /// Faults of ours or of an upstream wake somebody up; refusals of callers are told without alarm.
-fn log(problem: &Problem) {
+fn log(app: &AppState, problem: &Problem) {
+    let Some(held_back) = app.0.quiet.admit(problem.code(), Instant::now()) else {
+        return;
+    };
+    let held_back = (held_back > 0).then_some(held_back);
     let (code, status) = (problem.code().as_str(), problem.status().as_u16());
+    let reason = problem.reason();
     if problem.status().is_server_error() {
-        tracing::error!(code, status, reason = problem.reason(), "request failed");
+        tracing::error!(code, status, reason, held_back, "request failed");
     } else {
-        tracing::info!(code, status, reason = problem.reason(), "request refused");
+        tracing::info!(code, status, reason, held_back, "request refused");
     }
 }
 
-fn record(
-    app: &AppState,
-    request: &Request,
-    route: &'static str,
-    id: &RequestId,
-) -> Option<Recording> {
+fn record(app: &AppState, request: &Request, route: Route, id: &RequestId) -> Option<Recording> {
     let event = match route {
-        "/embed-token" => Event::EmbedToken,
-        "/items" => Event::Items,
-        "/items/{item}/targets" => Event::Targets,
-        _ => return None,
+        Route::EmbedToken => Event::EmbedToken,
+        Route::Items => Event::Items,
+        Route::Targets => Event::Targets,
+        Route::OpenApi | Route::Livez | Route::Readyz | Route::Unmatched => return None,
     };
     // A browser's preflight asks for nothing.
     if *request.method() == Method::OPTIONS {
@@ -119,13 +122,7 @@ fn record(
     Some(app.broker().record(event, id.0.clone(), address))
 }
 
-fn route(request: &Request) -> &'static str {
-    let matched = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(MatchedPath::as_str);
-    ROUTES
-        .into_iter()
-        .find(|route| Some(*route) == matched)
-        .unwrap_or(UNMATCHED)
+fn route(request: &Request) -> Route {
+    let matched = request.extensions().get::<MatchedPath>();
+    Route::of(matched.map(MatchedPath::as_str))
 }

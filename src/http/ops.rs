@@ -8,7 +8,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, body::Body};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
 use super::AppState;
@@ -27,11 +26,14 @@ pub struct Check {
 /// Tells how everything stands at this moment.
 pub type Checks = Arc<dyn Fn() -> Vec<Check> + Send + Sync>;
 
+/// Measures all states and gives every metric as Prometheus reads them.
+pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
 #[derive(Clone)]
 struct Ops {
     app: AppState,
     checks: Checks,
-    metrics: PrometheusHandle,
+    scrape: Scrape,
 }
 
 #[derive(Serialize)]
@@ -48,7 +50,7 @@ struct Version {
 }
 
 /// The routes of the operators' listener.
-pub fn router(app: AppState, checks: Checks, metrics: PrometheusHandle) -> Router {
+pub fn router(app: AppState, checks: Checks, scrape: Scrape) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -57,7 +59,7 @@ pub fn router(app: AppState, checks: Checks, metrics: PrometheusHandle) -> Route
         .with_state(Ops {
             app,
             checks,
-            metrics,
+            scrape,
         })
 }
 
@@ -87,7 +89,7 @@ async fn prometheus(State(ops): State<Ops>) -> Response {
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (content_type, Body::from(ops.metrics.render())).into_response()
+    (content_type, Body::from((ops.scrape)())).into_response()
 }
 
 async fn version() -> Json<Version> {

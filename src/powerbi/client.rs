@@ -5,7 +5,7 @@
 //! `Retry-After` fits the time left, and once with a new Entra token when Power BI calls the old one expired or invalid.
 //! Repeating a mint is safe: a spare token does nothing. Every try passes the principal's breaker.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::breaker::{Breaker, Permit, Verdict};
-use super::errors::{self, Failure};
+use super::errors::{self, Failure, Trouble};
 use super::observer::{Call, CallKind, CallOutcome, Observer};
 use super::{Error, bearers::Bearers};
 use crate::entra::AccessToken;
@@ -31,6 +31,10 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(8);
 /// Wait before the second try, doubled for the third, and jittered.
 const BACKOFF: Duration = Duration::from_millis(100);
 
+/// How long no Entra token is renewed after a new one was refused as well: then it is not the token that is at fault,
+/// and Entra must not be asked once a request.
+const VAIN_RENEWAL: Duration = Duration::from_secs(30);
+
 /// Bound of an answer: lists of some ten thousand items fit.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
@@ -45,8 +49,13 @@ pub(super) struct Client {
     pub(super) http: reqwest::Client,
     pub(super) bearers: Bearers,
     pub(super) breaker: Breaker,
+    pub(super) renewals: Renewals,
     pub(super) observer: Arc<OnceLock<Observer>>,
 }
+
+/// Until when a renewal of the Entra token would be in vain.
+#[derive(Default)]
+pub(super) struct Renewals(Mutex<Option<Instant>>);
 
 /// One call, the same for every try.
 pub(super) struct Request {
@@ -90,7 +99,7 @@ impl Client {
         read: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<Answer<T>, Error> {
         let mut tries = Tries::default();
-        let mut token = None;
+        let (mut token, mut renewed) = (None, false);
         loop {
             // Asked before Entra is: an open breaker spares both.
             let permit = self.breaker.admit()?;
@@ -98,8 +107,9 @@ impl Client {
                 Some(bearer) => bearer,
                 None => self.bearer(deadline, None).await?,
             };
+            let again = tries.made > 0;
             let failure = match self
-                .attempt(request, &bearer, deadline, &read, permit)
+                .attempt(request, &bearer, deadline, again, &read, permit)
                 .await
             {
                 Ok(answer) => return Ok(answer),
@@ -110,14 +120,18 @@ impl Client {
                     tokio::time::sleep(wait).await;
                     token = Some(bearer);
                 }
-                Next::NewToken => {
+                Next::NewToken if !self.renewals.are_vain() => {
                     tracing::warn!(
                         principal = %self.principal,
                         "Power BI calls the Entra token expired or invalid: a new one is asked for"
                     );
                     token = Some(self.bearer(deadline, Some(&bearer)).await?);
+                    renewed = true;
                 }
-                Next::GiveUp => {
+                Next::NewToken | Next::GiveUp => {
+                    if renewed && matches!(failure, Failure::TokenRefused(_)) {
+                        self.renewals.was_vain();
+                    }
                     failure.log(&self.principal, request.kind);
                     return Err(failure.into_error(&self.principal));
                 }
@@ -160,6 +174,7 @@ impl Client {
         request: &Request,
         bearer: &AccessToken,
         deadline: Instant,
+        again: bool,
         read: impl Fn(&[u8]) -> Result<T, String>,
         permit: Permit<'_>,
     ) -> Result<Answer<T>, Failure> {
@@ -179,6 +194,7 @@ impl Client {
                 principal: &self.principal,
                 kind: request.kind,
                 outcome,
+                again,
                 duration: started.elapsed(),
             });
         }
@@ -202,16 +218,23 @@ impl Client {
                 &body.unwrap_or_default(),
             ));
         }
+        let request_id = errors::request_id(&headers);
+        let malformed = |text| {
+            Failure::Malformed(Trouble {
+                text,
+                upstream_request_id: request_id.clone(),
+            })
+        };
         let body = body.map_err(|error| match error {
-            BodyError::TooLong(_) => Failure::Malformed(error.to_string()),
+            BodyError::TooLong(_) => malformed(error.to_string()),
             BodyError::Broken(_) => {
                 Failure::Transport("the connection was dropped in the middle of an answer".into())
             }
         })?;
         Ok(Answer {
-            value: read(&body).map_err(Failure::Malformed)?,
+            value: read(&body).map_err(malformed)?,
             bytes: body.len(),
-            request_id: errors::request_id(&headers),
+            request_id: request_id.clone(),
         })
     }
 
@@ -244,6 +267,18 @@ impl Client {
     }
 }
 
+impl Renewals {
+    fn are_vain(&self) -> bool {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn was_vain(&self) {
+        let until = Instant::now() + VAIN_RENEWAL;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+}
+
 impl Tries {
     fn next(&mut self, failure: &Failure, deadline: Instant) -> Next {
         self.made += 1;
@@ -261,7 +296,7 @@ impl Tries {
                 502..=504 => self.backoff(),
                 _ => return Next::GiveUp,
             },
-            Failure::Throttled(wait) => *wait,
+            Failure::Throttled(wait, _) => *wait,
             Failure::TokenRefused(_) if !self.token_renewed => {
                 self.token_renewed = true;
                 return Next::NewToken;

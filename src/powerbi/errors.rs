@@ -29,8 +29,8 @@ pub(super) enum Failure {
     Timeout,
     /// 5xx.
     Server(Refusal),
-    /// 429.
-    Throttled(Duration),
+    /// 429, and how long to wait.
+    Throttled(Duration, Refusal),
     /// The Entra token was called expired or invalid.
     TokenRefused(Refusal),
     /// The trial allowance is used up.
@@ -38,7 +38,17 @@ pub(super) enum Failure {
     /// No for good.
     Rejected(Refusal),
     /// A 2xx that is not what the documents say.
-    Malformed(String),
+    Malformed(Trouble),
+}
+
+/// An exchange that brought no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Trouble {
+    /// What is wrong, without any text of Power BI's.
+    pub text: String,
+    /// Power BI's request id, when it answered at all.
+    pub upstream_request_id: Option<String>,
 }
 
 /// An answer that is no success.
@@ -101,6 +111,15 @@ check ids and names in the policy and the principal's role in the workspace";
 /// The embed-token allowance of a shared capacity. [community 4589915, move-to-production]
 const QUOTA_TEXTS: [&str; 2] = ["exceeded the amount of embed token", "linkid=868976"];
 
+impl<T: Into<String>> From<T> for Trouble {
+    fn from(text: T) -> Self {
+        Self {
+            text: text.into(),
+            upstream_request_id: None,
+        }
+    }
+}
+
 impl Refusal {
     fn rejected(self) -> Error {
         Error::Rejected {
@@ -116,7 +135,7 @@ impl Failure {
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Transport(_) | Self::Timeout | Self::Server(_) => Verdict::Failed,
-            Self::Throttled(wait) => Verdict::Throttled(*wait),
+            Self::Throttled(wait, _) => Verdict::Throttled(*wait),
             Self::TokenRefused(_) | Self::Quota(_) | Self::Rejected(_) | Self::Malformed(_) => {
                 Verdict::Neutral
             }
@@ -128,7 +147,7 @@ impl Failure {
             Self::Transport(_) => CallOutcome::Transport,
             Self::Timeout => CallOutcome::Timeout,
             Self::Server(_) => CallOutcome::ServerError,
-            Self::Throttled(_) => CallOutcome::Throttled,
+            Self::Throttled(..) => CallOutcome::Throttled,
             Self::TokenRefused(_) => CallOutcome::TokenRefused,
             Self::Quota(_) => CallOutcome::Quota,
             Self::Rejected(_) => CallOutcome::Rejected,
@@ -152,17 +171,25 @@ impl Failure {
                 remedy = refusal.remedy,
                 "Power BI refuses a call"
             ),
-            Self::Throttled(wait) => {
-                tracing::warn!(
-                    principal,
-                    kind,
-                    seconds = wait.as_secs(),
-                    "Power BI throttles"
-                );
-            }
-            Self::Transport(reason) | Self::Malformed(reason) => {
+            Self::Throttled(wait, refusal) => tracing::warn!(
+                principal,
+                kind,
+                seconds = wait.as_secs(),
+                code = %refusal.code,
+                upstream_request_id = refusal.request_id,
+                "Power BI throttles"
+            ),
+            Self::Transport(reason) => {
                 tracing::warn!(principal, kind, %reason, "a call to Power BI failed");
             }
+            Self::Malformed(trouble) => tracing::warn!(
+                principal,
+                kind,
+                reason = %trouble,
+                upstream_request_id = trouble.upstream_request_id,
+                remedy = "see whether a proxy stands between; if not, tell Microsoft's support this request id",
+                "Power BI gave an answer that cannot be used"
+            ),
             Self::Timeout => tracing::warn!(principal, kind, "Power BI did not answer in time"),
         }
     }
@@ -170,15 +197,18 @@ impl Failure {
     /// What the caller learns when nothing more is tried.
     pub(super) fn into_error(self, principal: &str) -> Error {
         match self {
-            Self::Transport(reason) => Error::Unreachable(reason),
+            Self::Transport(reason) => Error::Unreachable(reason.into()),
             Self::Timeout => Error::TimedOut,
-            Self::Server(refusal) => Error::Unreachable(format!(
-                "it answers {} ({}): {}",
-                refusal.status.as_u16(),
-                refusal.code,
-                refusal.remedy
-            )),
-            Self::Throttled(retry_after) => Error::Throttled {
+            Self::Server(refusal) => Error::Unreachable(Trouble {
+                text: format!(
+                    "it answers {} ({}): {}",
+                    refusal.status.as_u16(),
+                    refusal.code,
+                    refusal.remedy
+                ),
+                upstream_request_id: refusal.request_id,
+            }),
+            Self::Throttled(retry_after, _) => Error::Throttled {
                 principal: principal.to_owned(),
                 retry_after,
             },
@@ -186,7 +216,7 @@ impl Failure {
                 upstream_request_id: refusal.request_id,
             },
             Self::TokenRefused(refusal) | Self::Rejected(refusal) => refusal.rejected(),
-            Self::Malformed(reason) => Error::InvalidResponse(reason),
+            Self::Malformed(trouble) => Error::InvalidResponse(trouble),
         }
     }
 }
@@ -210,7 +240,7 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
         "Power BI refused"
     );
     if status == StatusCode::TOO_MANY_REQUESTS {
-        Failure::Throttled(retry_after(headers))
+        Failure::Throttled(retry_after(headers), refusal)
     } else if status.is_server_error() {
         Failure::Server(refusal)
     } else if blames_token(status, headers, code.as_deref()) {

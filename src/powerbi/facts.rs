@@ -15,7 +15,7 @@ use moka::notification::RemovalCause;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::{Error, Freshness};
+use super::{Error, Freshness, Trouble};
 use crate::cached::{Aborted, Cached, CoolDown, Need};
 use crate::config;
 
@@ -266,9 +266,10 @@ impl<T: Send + Sync + 'static> Entry<T> {
             let (path, place) = (Arc::clone(&path), Arc::clone(&read_here));
             async move {
                 let (value, bytes) = reading.await.map_err(|error| match error {
-                    Error::InvalidResponse(problem) => {
-                        Error::InvalidResponse(format!("{path}: {problem}"))
-                    }
+                    Error::InvalidResponse(trouble) => Error::InvalidResponse(Trouble {
+                        text: format!("{path}: {}", trouble.text),
+                        ..trouble
+                    }),
                     other => other,
                 })?;
                 Ok(Fact {

@@ -35,6 +35,7 @@ pub use breaker::{BreakerState, PrincipalStatus};
 pub use diagnosis::{
     Capacity, GatewaySource, GatewayUser, TrialUsage, WorkspaceDetails, WorkspaceUser,
 };
+pub use errors::Trouble;
 pub use facts::UsedFacts;
 pub use observer::{Call, CallKind, CallOutcome, Observer};
 
@@ -157,10 +158,10 @@ pub enum Error {
     },
     /// Lasting transport errors or 5xx.
     #[error("Power BI cannot be reached: {0}")]
-    Unreachable(String),
+    Unreachable(Trouble),
     /// A 2xx that is not what the documents say.
     #[error("Power BI gave an answer that cannot be used: {0}")]
-    InvalidResponse(String),
+    InvalidResponse(Trouble),
     /// The time for this request was spent.
     #[error("Power BI did not answer in time")]
     TimedOut,
@@ -170,6 +171,32 @@ pub enum Error {
     /// A task died; never expected.
     #[error("the call was aborted")]
     Aborted,
+}
+
+impl Error {
+    /// Power BI's id of the exchange that failed.
+    #[must_use]
+    pub fn upstream_request_id(&self) -> Option<&str> {
+        match self {
+            Self::Rejected {
+                upstream_request_id,
+                ..
+            }
+            | Self::Quota {
+                upstream_request_id,
+            } => upstream_request_id.as_deref(),
+            Self::Unreachable(trouble) | Self::InvalidResponse(trouble) => {
+                trouble.upstream_request_id.as_deref()
+            }
+            Self::ItemUnavailable { .. }
+            | Self::TargetUnavailable { .. }
+            | Self::Throttled { .. }
+            | Self::BreakerOpen { .. }
+            | Self::TimedOut
+            | Self::Entra(_)
+            | Self::Aborted => None,
+        }
+    }
 }
 
 impl PowerBi {
@@ -207,6 +234,7 @@ impl PowerBi {
                 root,
                 bearers: bearers.clone(),
                 breaker: Breaker::new(name),
+                renewals: client::Renewals::default(),
                 observer: Arc::clone(&observer),
             };
             (name.clone(), Arc::new(client))
@@ -245,6 +273,12 @@ impl PowerBi {
             .values()
             .map(|client| client.breaker.status())
             .collect()
+    }
+
+    /// Bytes of the embed tokens that are remembered, as weighed.
+    #[must_use]
+    pub fn cache_bytes(&self) -> u64 {
+        self.tokens.weight()
     }
 
     /// A cached token for an identical plan that still has enough life left at `now`.

@@ -15,6 +15,8 @@ pub struct Call<'a> {
     pub kind: CallKind,
     /// How it went.
     pub outcome: CallOutcome,
+    /// Whether it was a second or third try.
+    pub again: bool,
     /// How long it took.
     pub duration: Duration,
 }

@@ -81,10 +81,8 @@ impl Reader {
                 (None, Collection::Whole | Collection::Paged | Collection::Named { .. }) => None,
             };
         }
-        Err(Error::InvalidResponse(format!(
-            "the collection {} does not end",
-            kind.as_str()
-        )))
+        let endless = format!("the collection {} does not end", kind.as_str());
+        Err(Error::InvalidResponse(endless.into()))
     }
 
     async fn get<T: DeserializeOwned>(

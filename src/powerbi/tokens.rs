@@ -14,6 +14,7 @@ use futures_util::future::{BoxFuture, Shared};
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::client::Client;
 use super::mint::Order;
@@ -110,7 +111,7 @@ impl EmbedTokens {
             return Found::Token(token);
         }
         let (tokens, client) = (Arc::clone(self), Arc::clone(client));
-        let minting = tokio::spawn(async move {
+        let minting = async move {
             let landed = tokens
                 .obtain(&key, &client, &order, cache_until, deadline)
                 .await;
@@ -118,7 +119,9 @@ impl EmbedTokens {
                 tokens.remember(key, token, cache_until, order.now());
             }
             landed
-        });
+        };
+        // Its log lines and spans are those of the request that began it.
+        let minting = tokio::spawn(minting.in_current_span());
         let tokens = Arc::clone(self);
         let landing = tokio::spawn(async move {
             let result = minting.await.unwrap_or(Err(Error::Aborted));
@@ -190,7 +193,6 @@ impl EmbedTokens {
     }
 
     /// Bytes remembered, as weighed.
-    #[cfg(test)]
     pub(super) fn weight(&self) -> u64 {
         self.remembered.run_pending_tasks();
         self.remembered.weighted_size()

@@ -38,7 +38,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "telemetry",
         ],
     ),
-    ("http", &["broker", "metrics"]),
+    ("http", &["broker", "metrics", "telemetry"]),
     (
         "broker",
         &[
@@ -71,7 +71,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("entra", &["cached", "outbound", "config"]),
     ("shared_cache", &["config", "metrics"]),
     ("audit", &["config"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "outbound"]),
     ("outbound", &["config"]),
     ("config", &[]),
     ("metrics", &[]),

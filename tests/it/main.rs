@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod audit;
 mod catalogue;
 mod contract_cli;
 mod contract_config;
@@ -16,14 +17,19 @@ mod contract_http;
 mod credentials;
 mod deploy;
 mod doctor;
+mod faults;
 mod http;
 mod kinds;
 mod layers;
+mod observability;
 mod openapi;
+mod overload;
 mod pipeline;
 mod principals;
 #[cfg(feature = "redis")]
 mod redis;
+mod reload;
 mod samples;
+mod shutdown;
 mod support;
 mod withdrawal;

@@ -251,7 +251,7 @@ fn a_used_up_allowance_is_told_from_throttling() {
         assert!(matches!(classified(403, &[], &body), Failure::Quota(_)));
     }
     match classified(429, &[("Retry-After", "7")], throttling) {
-        Failure::Throttled(wait) => assert_eq!(wait.as_secs(), 7),
+        Failure::Throttled(wait, _) => assert_eq!(wait.as_secs(), 7),
         other => panic!("{other:?}"),
     }
 }

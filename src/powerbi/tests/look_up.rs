@@ -26,7 +26,7 @@ fn unavailable(result: Result<Artifact, Error>) -> String {
 
 fn invalid(result: Result<Artifact, Error>) -> String {
     match result {
-        Err(Error::InvalidResponse(problem)) => problem,
+        Err(Error::InvalidResponse(problem)) => problem.to_string(),
         other => panic!("{other:?}"),
     }
 }

@@ -92,7 +92,8 @@ async fn answers_that_are_not_as_documented_are_refused() {
         let power_bi = Setup::default().power_bi(&fake);
         match power_bi.token(&plan(), now(), soon()).await {
             Ok(_) => assert!(good, "{body}"),
-            Err(Error::InvalidResponse(problem)) => {
+            Err(Error::InvalidResponse(trouble)) => {
+                let problem = trouble.to_string();
                 assert!(
                     !good && !problem.contains("H4sI") && !problem.contains("occurred"),
                     "{body}"
@@ -315,13 +316,13 @@ async fn every_try_is_told_to_the_observer() {
         .with_observer(Arc::new(move |call| {
             count.fetch_add(1, SeqCst);
             assert_eq!((call.principal, call.kind), ("default", CallKind::Mint));
-            log.lock().unwrap().push(call.outcome);
+            log.lock().unwrap().push((call.outcome, call.again));
         }));
     power_bi.token(&plan(), now(), soon()).await.unwrap();
     let expected = [
-        CallOutcome::ServerError,
-        CallOutcome::Transport,
-        CallOutcome::Ok,
+        (CallOutcome::ServerError, false),
+        (CallOutcome::Transport, true),
+        (CallOutcome::Ok, true),
     ];
     assert_eq!(*told.lock().unwrap(), expected);
     assert_eq!(calls.load(SeqCst), 3);

@@ -173,7 +173,9 @@ async fn a_refused_connection_is_unreachable() {
     tokio::task::yield_now().await;
     let result = power_bi.token(&plan(), now(), soon()).await;
     match result {
-        Err(Error::Unreachable(reason)) => assert!(!reason.contains("127.0.0.1"), "{reason}"),
+        Err(Error::Unreachable(trouble)) => {
+            assert!(!trouble.text.contains("127.0.0.1"), "{trouble}");
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(power_bi.status()[0].consecutive_failures, 3);
@@ -214,6 +216,28 @@ async fn an_entra_token_called_expired_is_replaced_once() {
             .collect();
         assert_eq!(bearers, ["Bearer entra-1", "Bearer entra-2"]);
     }
+}
+
+#[tokio::test]
+async fn entra_is_not_asked_by_every_request_when_new_tokens_are_refused_as_well() {
+    let fake = Fake::start(|_| error_info(403, "TokenExpired")).await;
+    let power_bi = Setup::default().power_bi(&fake);
+    for _ in 0..20 {
+        match power_bi.token(&plan(), now(), soon()).await {
+            Err(Error::Rejected { code, remedy, .. }) => {
+                assert_eq!(code, "TokenExpired");
+                assert!(remedy.contains("clock"), "{remedy}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let seen = fake.seen();
+    let mut bearers: Vec<_> = seen
+        .iter()
+        .filter_map(|s| s.header("authorization"))
+        .collect();
+    bearers.dedup();
+    assert_eq!(bearers, ["Bearer entra-1", "Bearer entra-2"]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::Answer;
+use super::records::records;
 
 /// A running broker with its upstream services.
 pub(crate) struct TestApp {
@@ -84,6 +85,16 @@ impl TestApp {
                 .unwrap(),
         )
         .await
+    }
+
+    /// The named check of the operators' `/readyz`.
+    pub(crate) async fn check(&self, name: &str) -> Value {
+        let readiness = self.ops("/readyz").await.json();
+        let checks = readiness["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name);
+        check
+            .unwrap_or_else(|| panic!("no check {name}: {readiness}"))
+            .clone()
     }
 
     /// GETs a path of the operators' listener.
@@ -171,12 +182,10 @@ impl TestApp {
             .await
     }
 
-    /// The audit records written so far.
+    /// The audit records written so far, each as `docs/audit.schema.json` has it.
+    #[track_caller]
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.audit_file()).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        records(&std::fs::read_to_string(self.audit_file()).unwrap_or_default())
     }
 
     /// The last audit record.
@@ -205,7 +214,13 @@ impl TestApp {
 
     /// Reloads everything, as SIGHUP does.
     pub(crate) async fn reload(&self) {
-        self.app.as_ref().unwrap().reload().await;
+        self.app.as_ref().unwrap().reload();
+        tokio::task::yield_now().await;
+    }
+
+    /// Resolves once it is ready.
+    pub(crate) async fn ready(&self) {
+        self.app.as_ref().unwrap().ready().await;
     }
 
     /// URL of the broker.
@@ -216,6 +231,16 @@ impl TestApp {
     /// URL of the simulated services.
     pub(crate) fn upstream(&self) -> &str {
         self.upstream.url()
+    }
+
+    /// URL of the simulated services over TLS.
+    pub(crate) fn upstream_tls(&self) -> &str {
+        self.upstream.tls_url()
+    }
+
+    /// The certificate authority of the simulated services.
+    pub(crate) fn upstream_ca(&self) -> &str {
+        self.upstream.ca_pem()
     }
 
     /// Drains and ends the broker.
@@ -306,6 +331,36 @@ impl Setup {
 
     /// Starts everything.
     pub(crate) async fn start(self) -> TestApp {
+        let expect_ready = self.expect_ready;
+        let Prepared {
+            folder,
+            client,
+            upstream,
+            config: file,
+        } = self.prepare().await;
+        let config = Config::load(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let app = App::start(config, &file)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        if expect_ready {
+            app.ready().await;
+        }
+        let (broker, ops) = (
+            format!("http://{}", app.traffic()),
+            format!("http://{}", app.ops()),
+        );
+        TestApp {
+            app: Some(app),
+            upstream,
+            folder,
+            client,
+            broker,
+            ops,
+        }
+    }
+
+    /// Starts the upstream services and writes the files that this describes.
+    pub(crate) async fn prepare(self) -> Prepared {
         let folder = TempDir::new().unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -362,26 +417,22 @@ impl Setup {
             let text = answer.unwrap().error_for_status().unwrap().text().await;
             std::fs::write(folder.path().join(name), text.unwrap()).unwrap();
         }
-        let config = Config::load(&files.config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let app = App::start(config, &files.config)
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
-        if self.expect_ready {
-            app.ready().await;
-        }
-        let (broker, ops) = (
-            format!("http://{}", app.traffic()),
-            format!("http://{}", app.ops()),
-        );
-        TestApp {
-            app: Some(app),
-            upstream,
+        Prepared {
+            config: files.config,
             folder,
             client,
-            broker,
-            ops,
+            upstream,
         }
     }
+}
+
+/// Files and upstream services, for a broker that is not started yet.
+pub(crate) struct Prepared {
+    pub(crate) folder: TempDir,
+    pub(crate) client: reqwest::Client,
+    pub(crate) upstream: Arc<Upstream>,
+    /// `broker.yaml`.
+    pub(crate) config: PathBuf,
 }
 
 /// Waits until `happened`, for at most ten seconds.

@@ -1,0 +1,56 @@
+//! What is measured apart from requests.
+
+use super::*;
+use crate::config::Config;
+use crate::sandbox::{Addresses, Options, Upstream, unpack};
+
+async fn parts(upstream: &Upstream, folder: &std::path::Path) -> Parts {
+    let free = "127.0.0.1:0".parse().unwrap();
+    let addresses = Addresses {
+        listen: free,
+        ops_listen: free,
+        upstream: upstream.url().to_owned(),
+    };
+    let files = unpack(folder, &addresses).unwrap();
+    let config = Config::load(&files.config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    Parts::build(config, None)
+        .await
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+async fn set_usage(upstream: &Upstream, percent: u32) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/sandbox/power_bi", upstream.url());
+    let change = serde_json::json!({ "trial_usage": percent });
+    let answer = client.put(url).json(&change).send().await.unwrap();
+    assert!(answer.status().is_success());
+}
+
+#[tokio::test]
+async fn the_trial_allowance_of_every_principal_is_asked_for() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let (parts, trial) = (parts(&upstream, folder.path()).await, Trial::default());
+    for percent in [65, 80] {
+        set_usage(&upstream, percent).await;
+        ask_trial_usage(&parts, &trial).await;
+        let percent = f64::from(percent);
+        let expected = BTreeMap::from([
+            ("archive".to_owned(), percent),
+            ("default".to_owned(), percent),
+        ]);
+        assert_eq!(*trial.percents(), expected);
+    }
+}
+
+#[tokio::test]
+async fn an_allowance_that_cannot_be_asked_for_is_not_made_up() {
+    let upstream = Upstream::start(Options::default()).await.unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let (parts, trial) = (parts(&upstream, folder.path()).await, Trial::default());
+    ask_trial_usage(&parts, &trial).await;
+    assert_eq!(trial.percents().len(), 2);
+    upstream.stop().await;
+    ask_trial_usage(&parts, &trial).await;
+    assert_eq!(*trial.percents(), BTreeMap::new());
+}

@@ -1,0 +1,453 @@
+//! Too many requests, and clients that are too slow: what is too much is refused at once, health answers, and nothing
+//! grows without bound.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use embed_broker::authn::{BearerToken, Verifier};
+use embed_broker::config;
+use embed_broker::http::serve::{Bounds, Listener};
+use embed_broker::outbound::Outbound;
+use reqwest::Method;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::tokens::unsigned;
+use crate::support::{Process, TestApp, eventually};
+
+fn sales() -> Value {
+    json!({ "item": "sales" })
+}
+
+// === too many requests ===
+
+#[tokio::test]
+async fn what_exceeds_max_in_flight_is_shed_at_once_and_health_answers() {
+    let app = TestApp::setup()
+        .edit("server:\n", "server:\n  max_in_flight: 2\n")
+        // So that a slow disk does not look like a slow broker.
+        .edit("sink: file\n", "sink: file\n  required: false\n")
+        .start()
+        .await;
+    let tokens = [app.token("ana").await, app.token("ben").await];
+    let other = app.token("chloe").await;
+    app.faults(
+        json!([{"service": "power_bi", "path_contains": "GenerateToken", "delay_ms": 6000}]),
+    )
+    .await;
+    let busy = futures_util::future::join_all(tokens.iter().map(|t| app.embed_as(t, sales())));
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        for _ in 0..10 {
+            let began = Instant::now();
+            let answer = app.embed_as(&other, sales()).await;
+            answer.problem(503, "overloaded");
+            assert!(began.elapsed() < Duration::from_secs(1), "shed at once");
+        }
+        for path in ["/livez", "/readyz", "/openapi.yaml"] {
+            let began = Instant::now();
+            let answer = app.request(Method::GET, path).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{path}");
+            assert!(began.elapsed() < Duration::from_secs(1), "{path}");
+        }
+        assert_eq!(app.ops("/readyz").await.status, 200);
+    };
+    let (answers, ()) = tokio::join!(busy, meanwhile);
+    for answer in answers {
+        answer.ok();
+    }
+    app.heal().await;
+    app.embed_as(&other, sales()).await.ok();
+    eventually(async || {
+        let records = app.audit();
+        records.iter().filter(|r| r["code"] == "overloaded").count() == 10
+    })
+    .await;
+}
+
+// === slow clients ===
+
+/// A server of small and large answers within `bounds`.
+async fn server(bounds: Bounds) -> (Listener, SocketAddr, CancellationToken) {
+    let large = "x".repeat(16 * 1024 * 1024);
+    let router = Router::new()
+        .route("/", get(async || "small"))
+        .route("/large", get(async move || large.clone()));
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (socket.local_addr().unwrap(), CancellationToken::new());
+    let listener = Listener::new("test", bounds);
+    tokio::spawn(listener.clone().serve(socket, router, stop.clone()));
+    (listener, address, stop)
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        connections: 100,
+        head: Duration::from_millis(400),
+        idle: Duration::from_secs(2),
+        stall: Duration::from_millis(600),
+    }
+}
+
+/// How long the server keeps the connection, reading whatever it says.
+async fn kept(stream: &mut TcpStream) -> Duration {
+    let began = Instant::now();
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest));
+    // A reset is an end as well.
+    let _ = end.await.expect("the server ends the connection");
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn a_client_whose_head_does_not_arrive_is_cut_off() {
+    let (listener, address, _stop) = server(bounds()).await;
+    for beginning in [
+        "",
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+        // The first bytes of HTTP/2: which version it will be is not known yet.
+        "PRI * HTTP/2",
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        let kept = kept(&mut stream).await;
+        assert!(
+            (400..1500).contains(&kept.as_millis()),
+            "{beginning:?}: {kept:?}"
+        );
+    }
+    // One byte now and then does not help.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let began = Instant::now();
+    while stream.write_all(b"G").await.is_ok() {
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "it goes on for ever"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    eventually(async || listener.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_between_two_requests_is_kept_longer_than_a_head_may_take() {
+    let (_, address, _stop) = server(bounds()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for _ in 0..3 {
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+    // And a head that begins after a pause has its own time.
+    stream.write_all(b"GET / HT").await.unwrap();
+    let kept = kept(&mut stream).await;
+    assert!(kept < Duration::from_millis(1200), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_connection_without_requests_is_closed_in_the_end() {
+    let (listener, address, _stop) = server(bounds()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let kept = kept(&mut stream).await;
+    assert!((1900..4000).contains(&kept.as_millis()), "{kept:?}");
+    eventually(async || listener.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_cut_off() {
+    let (listener, address, _stop) = server(bounds()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let began = Instant::now();
+    eventually(async || listener.open_connections() == 1).await;
+    eventually(async || listener.open_connections() == 0).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{began:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
+    let (_, address, _stop) = server(bounds()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let (mut taken, mut buffer) = (0, vec![0; 1024 * 1024]);
+    loop {
+        let mut some = 0;
+        while some < 1024 * 1024 {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => break,
+                length => some += length,
+            }
+        }
+        taken += some;
+        if some == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(120)).await;
+    }
+    assert!(
+        taken > 16 * 1024 * 1024,
+        "{taken} bytes in nearly two seconds"
+    );
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Preface, settings (with the size of the windows of streams) and one GET.
+fn http2_get(window: u32) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut settings = vec![0, 4];
+    settings.extend(window.to_be_bytes());
+    bytes.extend(frame(4, 0, 0, &settings));
+    // GET, http, /, and an authority: HPACK's static table.
+    let mut head = vec![0x82, 0x86, 0x84, 0x41, 0x01];
+    head.push(b'a');
+    bytes.extend(frame(1, 0x5, 1, &head));
+    bytes
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_opens_no_window_is_cut_off() {
+    let (listener, address, _stop) = server(bounds()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&http2_get(0)).await.unwrap();
+    let kept = kept(&mut stream).await;
+    assert!((500..2000).contains(&kept.as_millis()), "{kept:?}");
+    eventually(async || listener.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_takes_its_answer_is_served_and_kept() {
+    let (_, address, _stop) = server(bounds()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&http2_get(65_535)).await.unwrap();
+    let mut seen: Vec<u8> = Vec::new();
+    let began = Instant::now();
+    while !seen.windows(5).any(|part| part == b"small") {
+        let mut buffer = [0; 1024];
+        let length = stream.read(&mut buffer).await.unwrap();
+        assert!(length > 0, "closed");
+        seen.extend(&buffer[..length]);
+    }
+    let kept = kept(&mut stream).await;
+    assert!(began.elapsed() >= Duration::from_millis(1900), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_a_bad_request() {
+    let app = TestApp::start().await;
+    let token = app.token("ana").await;
+    let address = app.broker().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let head = format!(
+        "POST /embed-token HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{\"it"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let began = Instant::now();
+    let mut answer = vec![0; 4096];
+    let length = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("did not arrive in time"), "{answer}");
+    assert!((4..8).contains(&began.elapsed().as_secs()));
+}
+
+#[tokio::test]
+async fn a_head_of_more_than_64_kib_is_refused_before_it_is_parsed() {
+    let (listener, address, _stop) = server(bounds()).await;
+    for (size, expected) in [(60, "HTTP/1.1 200"), (70, "HTTP/1.1 431")] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n",
+            "x".repeat(size * 1024)
+        );
+        // The server may answer before it has read everything.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with(expected), "{size} KiB: {answer}");
+    }
+    eventually(async || listener.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let (listener, address, _stop) = server(Bounds {
+        connections: 2,
+        ..bounds()
+    })
+    .await;
+    let ask = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    for stream in [&mut first, &mut second] {
+        stream.write_all(ask).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+    }
+    let mut third = TcpStream::connect(address).await.unwrap();
+    third.write_all(ask).await.unwrap();
+    let mut buffer = [0; 1024];
+    let early = tokio::time::timeout(Duration::from_millis(300), third.read(&mut buffer)).await;
+    assert!(early.is_err(), "the third waits");
+    assert_eq!(listener.open_connections(), 2);
+    drop(first);
+    let length = tokio::time::timeout(Duration::from_secs(2), third.read(&mut buffer))
+        .await
+        .expect("and is served when the first has gone")
+        .unwrap();
+    assert!(length > 0);
+}
+
+#[tokio::test]
+async fn a_stop_ends_idle_connections_and_does_not_wait_for_slow_readers() {
+    let (_, address, stop) = server(Bounds {
+        stall: Duration::from_secs(60),
+        idle: Duration::from_secs(60),
+        ..bounds()
+    })
+    .await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(idle.read(&mut [0; 1024]).await.unwrap() > 0);
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.cancel();
+    assert!(kept(&mut idle).await < Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_millis(5500)).await;
+    // What was under way in the kernel is still there; then comes the end.
+    assert!(kept(&mut slow).await < Duration::from_secs(3));
+}
+
+// === floods ===
+
+#[tokio::test]
+async fn a_flood_of_unauthenticated_requests_fills_neither_log_nor_trail() {
+    let broker = Process::start(Process::setup()).await;
+    let mut asks = Vec::new();
+    for number in 0..600 {
+        let request = broker.request(Method::POST, "/embed-token").json(&sales());
+        asks.push(if number % 2 == 0 {
+            request.bearer_auth("no.real.token")
+        } else {
+            request
+        });
+    }
+    let sends = asks.into_iter().map(reqwest::RequestBuilder::send);
+    for answer in futures_util::future::join_all(sends).await {
+        assert_eq!(answer.unwrap().status(), 401);
+    }
+    assert_eq!(
+        broker.audit().len(),
+        60,
+        "one each for the first of a minute"
+    );
+    let lines = broker.lines("request refused").len();
+    assert!(lines <= 2 * 10 * 10, "{lines} lines: ten a second and code");
+    let held_back = broker.count("embed_broker_log_lines_held_back_total").await;
+    assert_eq!(lines as u64 + held_back, 600, "and all others are counted");
+    broker.signal("TERM");
+    assert!(broker.ended().await.success());
+    let records = broker.audit();
+    let counted: u64 = records.iter().filter_map(|r| r["count"].as_u64()).sum();
+    assert_eq!((records.len(), counted), (61, 540), "and one for the rest");
+}
+
+#[tokio::test]
+async fn ten_thousand_made_up_key_ids_cause_two_fetches_at_most() {
+    let upstream =
+        embed_broker::sandbox::Upstream::start(embed_broker::sandbox::Options::default())
+            .await
+            .unwrap();
+    let issuer = format!("{}/idp", upstream.url());
+    let config = config::Authn {
+        issuers: vec![config::Issuer {
+            issuer: issuer.clone(),
+            audiences: vec!["embed-broker".into()],
+            ..config::Issuer::default()
+        }],
+        ..config::Authn::default()
+    };
+    let outbound = Outbound::new(&config::Tls::default()).unwrap();
+    let verifier = Verifier::new(&config, &outbound, None).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let claims = json!({"iss": issuer, "aud": "embed-broker", "sub": "u", "exp": now.unix_timestamp() + 600});
+    for number in 0..10_000 {
+        let header = json!({"alg": "RS256", "kid": format!("kid-{number}")});
+        let token = unsigned(&header, &claims, b"made up");
+        assert!(
+            verifier
+                .verify(&BearerToken::new(token), now)
+                .await
+                .is_err()
+        );
+    }
+    let calls = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .get(format!("{}/sandbox/calls", upstream.url()))
+        .send()
+        .await
+        .unwrap()
+        .json::<Vec<Value>>()
+        .await
+        .unwrap();
+    let fetches = calls
+        .iter()
+        .filter(|call| call["path"].as_str().unwrap().contains("jwks"))
+        .count();
+    assert!((1..=2).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test]
+async fn the_embed_token_cache_keeps_to_its_bytes() {
+    let broker = Process::start(
+        Process::setup()
+            .section("rate_limit: { per_caller_per_minute: 0 }")
+            .section("cache: { embed_tokens_max_bytes: 64KiB }"),
+    )
+    .await;
+    for number in 0..200 {
+        let claims =
+            json!({"sub": format!("u{number}"), "email": format!("u{number}@contoso.example")});
+        let token = broker.token_with("ana", claims).await;
+        broker.embed_as(&token, sales()).await.ok();
+    }
+    let bytes = broker.metric("embed_broker_embed_token_cache_bytes").await;
+    let bytes = bytes.unwrap();
+    assert!(bytes > 1024.0, "{bytes}: something is kept");
+    assert!(bytes <= 64.0 * 1024.0, "{bytes}");
+}
