@@ -25,6 +25,7 @@ const UPSTREAM_SECONDS: &str = "embed_broker_upstream_request_duration_seconds";
 const ENTRA_LEFT: &str = "embed_broker_entra_token_remaining_seconds";
 const JWKS_AGE: &str = "embed_broker_jwks_age_seconds";
 const CREDENTIAL_LEFT: &str = "embed_broker_credential_remaining_seconds";
+const CREDENTIAL_FAILING: &str = "embed_broker_credential_failing";
 const BREAKER: &str = "embed_broker_breaker_open";
 const POLICY_GENERATION: &str = "embed_broker_policy_generation";
 const RELOADED: &str = "embed_broker_last_reload_timestamp_seconds";
@@ -87,6 +88,11 @@ fn describe() {
         "Life left of each principal's credential, where it is known"
     );
     describe_gauge!(
+        CREDENTIAL_FAILING,
+        Unit::Count,
+        "1 while a credential gave no Entra token when it was last tried"
+    );
+    describe_gauge!(
         BREAKER,
         Unit::Count,
         "1 while the breaker of a principal is open"
@@ -142,6 +148,13 @@ pub fn jwks_age(issuer: &str, seconds: f64) {
 pub fn credential_remaining(principal: &str, credential: &'static str, seconds: f64) {
     gauge!(CREDENTIAL_LEFT, "principal" => principal.to_owned(), "credential" => credential)
         .set(seconds);
+}
+
+/// Whether a principal's credential, the `index`th of its list, gave no token when it was last tried.
+pub fn credential_failing(principal: &str, credential: &'static str, index: usize, failing: bool) {
+    let (principal, index) = (principal.to_owned(), index.to_string());
+    gauge!(CREDENTIAL_FAILING, "principal" => principal, "credential" => credential, "index" => index)
+        .set(if failing { 1.0 } else { 0.0 });
 }
 
 /// Whether the breaker of a principal is open.

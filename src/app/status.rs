@@ -58,7 +58,8 @@ fn measure(parts: &Parts) {
             principal,
             status.token_expires_at.map_or(0.0, |at| left(at).max(0.0)),
         );
-        for credential in &status.credentials {
+        for (index, credential) in status.credentials.iter().enumerate() {
+            metrics::credential_failing(principal, credential.kind, index, credential.failing);
             if let Some(at) = credential.expires_at {
                 metrics::credential_remaining(principal, credential.kind, left(at));
             }
