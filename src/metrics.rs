@@ -142,6 +142,7 @@ metrics! {
     ENTRA_SECONDS Histogram "embed_broker_entra_request_duration_seconds" ["principal"] "Time of one try to get an Entra token, in seconds";
     ENTRA_LEFT Gauge "embed_broker_entra_token_remaining_seconds" ["principal"] "Seconds that a principal's Entra token still lives; 0: there is none";
     CREDENTIAL_LEFT Gauge "embed_broker_credential_remaining_seconds" ["principal" "credential" "index"] "Seconds until a credential expires, where that is known";
+    CREDENTIAL_FAILING Gauge "embed_broker_credential_failing" ["principal" "credential" "index"] "1 while a credential gave no Entra token when it was last tried";
     ISSUER Counter "embed_broker_issuer_requests_total" ["issuer" "outcome"] "Fetches of an issuer's signing keys";
     ISSUER_SECONDS Histogram "embed_broker_issuer_request_duration_seconds" ["issuer"] "Time of one fetch of signing keys, in seconds";
     JWKS_AGE Gauge "embed_broker_jwks_age_seconds" ["issuer"] "Seconds since an issuer's signing keys were read";
@@ -327,6 +328,13 @@ pub fn credential_remaining(principal: &str, credential: &'static str, index: us
     let (principal, index) = (principal.to_owned(), index.to_string());
     gauge!(CREDENTIAL_LEFT.name, "principal" => principal, "credential" => credential, "index" => index)
         .set(seconds);
+}
+
+/// Whether a principal's credential, the `index`th of its list, gave no token when it was last tried.
+pub fn credential_failing(principal: &str, credential: &'static str, index: usize, failing: bool) {
+    let (principal, index) = (principal.to_owned(), index.to_string());
+    gauge!(CREDENTIAL_FAILING.name, "principal" => principal, "credential" => credential, "index" => index)
+        .set(flag(failing));
 }
 
 /// Age of an issuer's signing keys.

@@ -158,6 +158,7 @@ fn measure_upstream(parts: &Parts) {
         let token = status.token_expires_at.map_or(0.0, left).max(0.0);
         metrics::entra_token_remaining(principal, token);
         for (index, credential) in status.credentials.iter().enumerate() {
+            metrics::credential_failing(principal, credential.kind, index, credential.failing);
             if let Some(at) = credential.expires_at {
                 metrics::credential_remaining(principal, credential.kind, index, left(at));
             }

@@ -5,6 +5,7 @@
 //! [`FETCH_TIMEOUT`]: of what is left of it, each credential gets its share.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(super) struct Source {
 struct Slot {
     credential: Credential,
     left_out: Mutex<Option<LeftOut>>,
+    /// Whether its last try gave no token.
+    failing: AtomicBool,
 }
 
 struct LeftOut {
@@ -101,6 +104,7 @@ impl Source {
                 Ok(credential) => slots.push(Slot {
                     credential,
                     left_out: Mutex::default(),
+                    failing: AtomicBool::default(),
                 }),
                 Err(mistake) => mistakes.push(mistake),
             }
@@ -190,6 +194,7 @@ impl Source {
         let credentials = self.slots.iter().map(|slot| CredentialStatus {
             kind: slot.credential.kind(),
             expires_at: slot.credential.expires_at(),
+            failing: slot.failing.load(Ordering::Relaxed),
         });
         let progress = self.progress();
         PrincipalStatus {
@@ -245,6 +250,7 @@ impl Source {
     fn succeeded(&self, index: usize, held: Held) -> Held {
         let slot = &self.slots[index];
         *slot.left_out() = None;
+        slot.failing.store(false, Ordering::Relaxed);
         let credential = slot.credential.kind();
         let life = life::left(held.token.expires_at());
         let mut progress = self.progress();
@@ -279,6 +285,7 @@ impl Source {
 
     fn failed(&self, index: usize, failure: &Failure) {
         let slot = &self.slots[index];
+        slot.failing.store(true, Ordering::Relaxed);
         match failure.class {
             Class::Permanent | Class::Lockout => {
                 *slot.left_out() = Some(LeftOut {

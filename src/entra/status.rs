@@ -26,6 +26,8 @@ pub struct CredentialStatus {
     pub kind: &'static str,
     /// A certificate's end, or a client secret's `expires`.
     pub expires_at: Option<OffsetDateTime>,
+    /// Whether it gave no token when it was last tried.
+    pub failing: bool,
 }
 
 /// Fetches by outcome; a fetch that succeeded with the second credential has succeeded.

@@ -278,6 +278,11 @@ async fn the_second_credential_steps_in_and_the_first_is_left_out_until_it_chang
     }
     let status = &tokens.status()["default"];
     assert_eq!((status.in_use, &status.last_error), (Some(1), &None));
+    let failing = |tokens: &AccessTokens| {
+        let credentials = &tokens.status()["default"].credentials;
+        credentials.iter().map(|it| it.failing).collect::<Vec<_>>()
+    };
+    assert_eq!(failing(&tokens), [true, false]);
 
     let second = tokens.instead_of("default", &first).await.unwrap();
     assert_eq!(entra.count(), 3, "the expired one was not tried again");
@@ -285,6 +290,7 @@ async fn the_second_credential_steps_in_and_the_first_is_left_out_until_it_chang
     tokens.instead_of("default", &second).await.unwrap();
     assert_eq!(entra.last().form["client_secret"], "renewed");
     assert_eq!(tokens.status()["default"].in_use, Some(0));
+    assert_eq!(failing(&tokens), [false, false]);
 }
 
 #[tokio::test]

@@ -228,6 +228,30 @@ impl Process {
         self.client.get(url).send().await.unwrap()
     }
 
+    /// Waits until a metric of the first principal's client secrets fits.
+    async fn metric(&self, name: &str, label: &str, fits: impl Fn(f64) -> bool) {
+        let mut text = String::new();
+        for _ in 0..100 {
+            let metrics = self.get(format!("{}/metrics", self.ops)).await;
+            text = metrics.text().await.unwrap();
+            let found = text.lines().any(|line| {
+                let of_it = [
+                    name,
+                    "principal=\"default\"",
+                    "credential=\"client_secret\"",
+                    label,
+                ];
+                let value = line.rsplit(' ').next().unwrap_or_default();
+                of_it.iter().all(|part| line.contains(part)) && value.parse().is_ok_and(&fits)
+            });
+            if found {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{name} {label}: {text}");
+    }
+
     async fn embed(&self) -> Answer {
         let token = format!("{}/idp/token?persona=ana", self.upstream.url());
         let token = self.get(token).await.text().await.unwrap();
@@ -387,18 +411,20 @@ async fn the_second_credential_steps_in_and_the_first_is_named() {
     );
     let text = std::fs::read_to_string(&broker.log).unwrap();
     assert!(!text.contains("sandbox-secret"), "{text}");
-    let metrics = broker
-        .get(format!("{}/metrics", broker.ops))
-        .await
-        .text()
-        .await
-        .unwrap();
-    let left = metrics.lines().find(|line| {
-        line.starts_with("embed_broker_credential_remaining_seconds{")
-            && line.contains("principal=\"default\"")
-            && line.contains(" -")
-    });
-    assert!(left.is_some(), "{metrics}");
+    // Which one fails, and for how long it (or the other) is good, where that is known.
+    broker
+        .metric("embed_broker_credential_remaining_seconds", "", |value| {
+            value < 0.0
+        })
+        .await;
+    for (index, failing) in [("0", 1.0), ("1", 0.0)] {
+        let index = format!("index=\"{index}\"");
+        broker
+            .metric("embed_broker_credential_failing", &index, |value| {
+                (value - failing).abs() < f64::EPSILON
+            })
+            .await;
+    }
 }
 
 // === profiles ===
