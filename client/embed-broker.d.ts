@@ -1,5 +1,6 @@
 // Types of embed-broker.js. They do not import powerbi-client's, so that a page that loads it
-// by a script tag needs no package; cast `component` to `Report`, `Dashboard`, … where you use it.
+// by a script tag needs no package. Where you have the package, name the component's type:
+// `embed<Report>(…)`, `embed<Dashboard>(…)`.
 
 /** The part of powerbi-client's service object that is used here. */
 export interface PowerBiService {
@@ -10,15 +11,22 @@ export interface PowerBiService {
   reset(element: HTMLElement): void;
 }
 
-/** A configuration for `powerbi.embed`, as the broker makes it. */
-export interface EmbedConfig {
-  type: "report" | "dashboard" | "tile" | "qna" | "create" | "visual";
+interface AnyConfig {
   embedUrl: string;
   accessToken: string;
   tokenType: 1;
-  id?: string;
+  settings?: Record<string, any>;
   [member: string]: any;
 }
+
+/** A configuration for `powerbi.embed` (`powerbi.createReport` for `type: "create"`), as the broker makes it. */
+export type EmbedConfig =
+  | (AnyConfig & { type: "report"; id: string })
+  | (AnyConfig & { type: "visual"; id: string; pageName: string; visualName: string })
+  | (AnyConfig & { type: "dashboard"; id: string })
+  | (AnyConfig & { type: "tile"; id: string; dashboardId: string })
+  | (AnyConfig & { type: "qna"; datasetIds: string[] })
+  | (AnyConfig & { type: "create"; datasetId: string });
 
 /** The broker's answer to `POST /embed-token`. */
 export interface EmbedAnswer {
@@ -42,10 +50,12 @@ export interface EmbedError extends Error {
   /** HTTP status, 0 where there was none. */
   status: number;
   retryable: boolean;
-  /** Seconds until the next try; `Infinity`: refused for good, nothing more will happen by itself. */
+  /** Seconds until the next try; 0: only the report complained; `Infinity`: nothing more will happen by itself. */
   retryIn: number;
   /** For support: finds the request in the broker's log. */
   requestId?: string | null;
+  /** What was thrown, if something was. */
+  cause?: unknown;
 }
 
 export interface TokenOptions {
@@ -64,10 +74,13 @@ export interface TokenOptions {
   onError?: (error: EmbedError) => void;
 }
 
-/** Members that an embed takes from the page; they win over the policy's, `settings` are merged. */
+/**
+ * Members that an embed takes from the page; they win over the policy's, `settings` are merged. A
+ * function is asked at each embed, also at a re-embed: so it can give the parameters of the moment.
+ */
 export type PageConfig = Record<string, any> | ((embedConfig: EmbedConfig) => Record<string, any>);
 
-export interface SharedOptions extends TokenOptions {
+export interface SharedOptions<C = any> extends TokenOptions {
   /** powerbi-client's service; default: the global `powerbi`. */
   powerbi?: PowerBiService;
   /**
@@ -76,7 +89,7 @@ export interface SharedOptions extends TokenOptions {
    */
   bootstrap?: false | { type?: string; hostname?: string; settings?: Record<string, any> };
   /** After each embed, also after a re-embed: the place for `component.on(…)`. */
-  onEmbedded?: (component: any, item: string) => void;
+  onEmbedded?: (component: C, item: string) => void;
   /** After each token, the first included. */
   onToken?: (answer: EmbedAnswer) => void;
   /** Whether re-embedding would disturb nobody now. Default: tab hidden, or neither pointer nor focus in the element. */
@@ -85,7 +98,7 @@ export interface SharedOptions extends TokenOptions {
   onSaved?: (saved: { item: string; reportId: string; reportName: string; isNew: boolean }) => void;
 }
 
-export interface EmbedOptions extends SharedOptions {
+export interface EmbedOptions<C = any> extends SharedOptions<C> {
   /** The item's name in the broker's catalogue. */
   item: string;
   /** For an item with `report: "*"`: which report, by id or name. */
@@ -101,21 +114,27 @@ export interface Frame {
   config?: PageConfig;
 }
 
-export interface Handle {
+export interface Handle<C = any> {
   /** Fulfilled after the first embed, rejected with the `EmbedError` when it is refused for good. */
-  ready: Promise<Handle>;
+  readonly ready: Promise<Handle<C>>;
   /** powerbi-client's object (`Report`, `Dashboard`, …); null before the first embed. Do not keep it: a re-embed makes a new one. */
-  readonly component: any;
-  readonly components: any[];
+  readonly component: C | null;
+  /** The same for each frame of `embedMany`. */
+  readonly components: (C | null)[];
   /** Asks for a token now, e.g. after the user signed in again. */
   renew(): Promise<void>;
   /** Stops everything and empties the element. */
   dispose(): void;
 }
 
-export function embed(element: HTMLElement, options: EmbedOptions): Handle;
-export function embedMany(frames: Frame[], options: SharedOptions): Handle;
+/** Embeds one item into `element` and keeps it alive until `dispose()`. */
+export function embed<C = any>(element: HTMLElement, options: EmbedOptions<C>): Handle<C>;
+
+/** Embeds several items under one shared token. */
+export function embedMany<C = any>(frames: Frame[], options: SharedOptions<C>): Handle<C>;
+
+/** Mints and renews without embedding, for wrappers that embed by themselves. */
 export function watchToken(
-  options: TokenOptions & ({ item: string; target?: string } | { items: string[] }),
+  options: TokenOptions & ({ item: string; target?: string; items?: never } | { items: string[]; item?: never; target?: never }),
   onAnswer: (answer: EmbedAnswer) => void,
 ): { renew(): Promise<void>; dispose(): void };

@@ -11,23 +11,16 @@
  * Types and the meaning of every option: embed-broker.d.ts. Recipes: README.md.
  */
 
-const MAX_TIMER = 2 ** 31 - 1; // setTimeout fires at once for anything longer
-const REQUEST_TIMEOUT = 30_000;
-const BACKOFF_LAST = 60_000;
-const OPERATOR_RETRY = 300_000; // after a 5xx that only the operator can mend
-const CALM = 60_000; // after so long without an expired token, recoveries count from zero
-const QUIET_POLL = 1_000;
+const MINUTE = 60_000;
 
 /** Embeds one item into `element` and keeps it alive until `dispose()`. */
 export function embed(element, options) {
-  const { item, config } = options;
-  return start([{ element, item, config }], options);
+  return start([{ ...options, element }], options);
 }
 
 /** Embeds several items under one shared token. `frames`: `{ element, item, config? }`. */
 export function embedMany(frames, options) {
-  const items = [...new Set(frames.map(({ item }) => item))];
-  return start(frames, { ...options, items });
+  return start(frames, { ...options, items: [...new Set(frames.map(({ item }) => item))] });
 }
 
 /**
@@ -39,69 +32,65 @@ export function watchToken(options, onAnswer) {
   const gone = new AbortController();
   let request = { item, items, target, access, save_as: saveAs };
   let busy = null; // never two renewals at once
-  let timer, dueAt, lastError;
-  let lastRun = 0;
-  let failures = 0;
-  let recoveries = 0;
+  let timer, dueAt, endsAt, lastRun, lastError;
+  let tries, pause; // of runs in quick succession
 
+  // Timers sleep in hidden tabs and closed laptops, so the clock decides, and is looked at often.
   const plan = (at) => {
     dueAt = at;
     clearTimeout(timer);
-    if (gone.signal.aborted || at === Infinity) return;
-    timer = setTimeout(check, Math.min(at - Date.now(), MAX_TIMER));
+    if (at < Infinity && !gone.signal.aborted) timer = setTimeout(check, Math.min(at - Date.now(), MINUTE / 2));
   };
 
-  // Timers sleep in hidden tabs and closed laptops, so the clock decides, not the timer.
-  const check = () => {
-    if (busy) return;
-    if (Date.now() < dueAt) plan(dueAt);
-    else renew();
-  };
+  const check = () => (Date.now() < dueAt ? plan(dueAt) : renew());
 
   const renew = () => (busy ??= run().finally(() => { busy = null; }));
 
   const run = async () => {
     plan(Infinity);
+    tries = Date.now() - lastRun < 2 * MINUTE ? tries + 1 : 0;
+    pause = Math.min(1_000 * 2 ** tries, MINUTE) * (0.5 + Math.random() / 2);
     lastRun = Date.now();
     try {
       const answer = await ask(request, options, gone.signal);
       if (gone.signal.aborted) return;
-      failures = 0;
       lastError = null;
-      plan(renewalTime(answer));
-      onAnswer(answer);
+      endsAt = Date.parse(answer.expiration);
+      // If this computer's clock runs fast: half of what was left after `refreshAfter` is always short enough.
+      const after = Date.parse(answer.refreshAfter);
+      plan(Math.max(after, Date.now() + (endsAt - after) / 2));
+      tell(onAnswer, answer);
     } catch (error) {
       if (!gone.signal.aborted) fail(error);
     }
   };
 
   const fail = (error) => {
-    const wait = error.retryable ? Math.max(error.retryAfter, backoff(failures++))
-      : error.status >= 500 ? OPERATOR_RETRY : Infinity;
+    const wait = error.retryable ? Math.max(error.retryAfter, pause)
+      : error.status >= 500 ? 5 * MINUTE // only the operator can mend it
+      : error.status === 401 && Date.now() < endsAt ? MINUTE // may pass, as when keys are changed
+      : Infinity;
     error.retryIn = wait / 1000;
     lastError = error;
     plan(Date.now() + wait);
-    onError(error);
+    tell(onError, error);
   };
 
   // The iframe says that its token is dead: ask at once, but never in a tight loop.
   const recover = () => {
     if (lastError?.retryIn < Infinity) return; // planned, and Retry-After holds here too
-    if (Date.now() - lastRun > CALM) recoveries = 0;
-    const pause = recoveries ? backoff(recoveries) : 0;
-    recoveries++;
-    plan(Math.min(dueAt, lastRun + pause));
+    plan(Math.min(dueAt, lastRun + (tries && pause)));
   };
 
   // From now on another item: the report that was just saved.
   const change = async (next) => {
-    await busy;
-    request = { ...request, ...next };
-    await renew();
+    while (busy) await busy;
+    request = { ...request, ...next() };
+    renew();
   };
 
   document.addEventListener("visibilitychange", check, gone);
-  addEventListener("online", () => (lastError?.code === "network" ? renew() : check()), gone);
+  addEventListener("online", () => (lastError?.status === 0 ? renew() : check()), gone); // 0: nobody was reached
   renew();
   return { renew, recover, change, dispose: () => { gone.abort(); clearTimeout(timer); } };
 }
@@ -116,10 +105,10 @@ async function ask(request, { brokerUrl, getUserToken }, gone) {
       headers: { "Content-Type": "application/json", ...(bearer && { Authorization: `Bearer ${bearer}` }) },
       credentials: getUserToken ? "same-origin" : "include",
       body: JSON.stringify(request),
-      signal: AbortSignal.any([gone, AbortSignal.timeout(REQUEST_TIMEOUT)]),
+      signal: AbortSignal.any([gone, AbortSignal.timeout(MINUTE / 2)]),
     }));
-    const { ok, status, headers } = response;
     const body = await response.json().catch(() => ({}));
+    const { ok, status, headers } = response;
     if (ok && body.token) return body;
     if (status === 401 && getUserToken && !forceRefresh) continue;
     throw failure(body.code ?? "invalid_response", body.detail ?? `The broker answered ${status}.`, {
@@ -135,34 +124,27 @@ async function attempt(code, action) {
   try {
     return await action();
   } catch (cause) {
-    throw failure(code, textOf(cause), { cause, retryable: true });
+    throw failure(code, cause, { retryable: true });
   }
 }
 
-function failure(code, message, more) {
-  const error = Object.assign(new Error(message), { code, status: 0, retryable: false, retryAfter: 0, retryIn: Infinity }, more);
-  error.name = "EmbedError";
-  return error;
+/** `cause` is a text, or what powerbi-client throws: errors, strings, lists of `{ message, detailedMessage }`. */
+function failure(code, cause, more) {
+  const [first] = [cause].flat();
+  const error = new Error(first?.detailedMessage ?? first?.message ?? first, { cause });
+  return Object.assign(error, { name: "EmbedError", code, status: 0, retryable: false, retryAfter: 0, retryIn: Infinity, ...more });
 }
 
-/**
- * The broker's `refreshAfter`, unless this computer's clock runs fast: at least
- * `expiration - refreshAfter` of life was left when the broker answered, so half of that
- * is a pause that is always short enough.
- */
-function renewalTime({ expiration, refreshAfter }) {
-  const after = Date.parse(refreshAfter);
-  return Math.max(after, Date.now() + (Date.parse(expiration) - after) / 2);
-}
-
-function backoff(tries) {
-  return Math.min(1_000 * 2 ** tries, BACKOFF_LAST) * (0.5 + Math.random() / 2);
+/** Calls the page. What it throws is reported as its own, and stops nothing here. */
+async function tell(callback, ...news) {
+  callback?.(...news);
 }
 
 /* ------------------------------------------------------------- embedding --- */
 
 function start(frames, options) {
   const { powerbi = globalThis.powerbi, onToken, onError = console.error } = options;
+  if (!powerbi) throw new TypeError("powerbi-client is not loaded");
   let resolve, reject;
   const ready = new Promise((...both) => { [resolve, reject] = both; });
   ready.catch(() => {}); // whoever uses only `onError` must not see an unhandled rejection
@@ -171,23 +153,22 @@ function start(frames, options) {
     powerbi,
     onError(error) {
       if (error.retryIn === Infinity) reject(error);
-      onError(error);
+      tell(onError, error);
     },
   };
   const views = frames.map((frame) => view(frame, context));
-  context.watcher = watchToken(context, (answer) => {
+  const watcher = context.watcher = watchToken(context, (answer) => {
     for (const { take } of views) take(answer);
-    onToken?.(answer);
+    tell(onToken, answer);
     resolve(handle);
   });
   const handle = {
     ready,
+    renew: watcher.renew,
     get component() { return views[0].component; },
     get components() { return views.map(({ component }) => component); },
-    renew: context.watcher.renew,
     dispose() {
-      context.watcher.dispose();
-      for (const { dispose } of views) dispose();
+      for (const { dispose } of [watcher, ...views]) dispose();
     },
   };
   return handle;
@@ -197,97 +178,97 @@ function start(frames, options) {
 function view({ element, item, config: own }, context) {
   const { powerbi, bootstrap, onError } = context;
   let component = null;
-  let answer, essence, timer;
+  let shown = null; // the answer whose token the iframe has
   let expired = false; // the iframe said TokenExpired
+  let timer;
   powerbi.reset(element);
   // The iframe loads while the token is being minted.
   let boot = bootstrap === false ? null : powerbi.bootstrap(element, { type: "report", ...bootstrap });
 
-  function take(next) {
-    const { embedConfig, renewal } = next.items.find((entry) => entry.item === item) ?? next.items[0];
-    const extra = typeof own === "function" ? own(embedConfig) : own;
-    const config = { ...embedConfig, ...extra, settings: { ...embedConfig.settings, ...extra?.settings } };
-    const [before, known] = [answer, essence];
-    answer = next;
+  function take(answer) {
+    const { embedConfig, renewal } = answer.items.find((entry) => entry.item === item) ?? answer.items[0];
     // What may not change under a running iframe. The rest is only a new token.
-    essence = JSON.stringify({ ...embedConfig, accessToken: 0, embedUrl: 0 });
-    if (essence !== known) show(config);
-    else if (next.token === before.token) { if (expired) context.watcher.recover(); } // still the dead one
-    else if (renewal === "re_embed") wait(config, before);
-    else swap(config, before);
+    const next = { ...answer, embedConfig, essence: JSON.stringify({ ...embedConfig, accessToken: 0, embedUrl: 0 }) };
+    if (!shown) show(next);
+    else if (next.token === shown.token) { if (expired) context.watcher.recover(); } // still the dead one
+    else if (renewal === "re_embed" || next.essence !== shown.essence) wait(next);
+    else swap(next);
   }
 
-  async function swap(config, before) {
-    const [target, shared] = [component, powerbi.accessToken];
+  async function swap(next) {
+    const [target, shared, { accessToken, type }] = [component, powerbi.accessToken, next.embedConfig];
     try {
-      await target.setAccessToken(config.accessToken);
+      await target.setAccessToken(accessToken);
       // powerbi-client also makes it the default token of every other embed on the page.
-      if (powerbi.accessToken === config.accessToken) powerbi.accessToken = shared;
-      if (expired) await reload();
+      if (powerbi.accessToken === accessToken) powerbi.accessToken = shared;
+      // Reloading loses the state of the report: only after an expiry, never with unsaved changes.
+      if (expired && type !== "create" && await (target.isSaved?.() ?? true)) await target.reload();
+      if (target === component) [shown, expired] = [next, false];
     } catch (cause) {
       if (target !== component) return;
-      onError(failure("swap_failed", textOf(cause), { cause, retryIn: 0 }));
-      if (config.type !== "create") wait(config, before); // an unsaved report is never thrown away
+      onError(failure("swap_failed", cause, { retryIn: 0 }));
+      if (type !== "create") wait(next); // an unsaved report is never thrown away
     }
-  }
-
-  // Reloading loses the state of the report: only after an expiry, never with unsaved changes.
-  async function reload() {
-    expired = false;
-    if (component.config.type !== "create" && await (component.isSaved?.() ?? true)) await component.reload();
   }
 
   // Re-embedding interrupts: wait until nobody is busy with the report, but not until the token is dead.
-  function wait(config, before) {
-    const end = Date.parse(before.expiration);
-    const latest = end - (end - Date.parse(before.refreshAfter)) / 4;
+  function wait(next) {
+    const [from, end] = [shown?.refreshAfter, shown?.expiration].map(Date.parse);
     clearTimeout(timer);
-    if (expired || Date.now() >= latest || (context.isQuiet ?? isQuiet)(element)) show(config);
-    else timer = setTimeout(wait, QUIET_POLL, config, before);
+    if (expired || Date.now() > end - (end - from) / 4 || (context.isQuiet ?? isQuiet)(element)) show(next);
+    else timer = setTimeout(wait, 1_000, next);
   }
 
-  function show(config) {
-    const { id, parameterValues } = component?.config ?? {};
-    if (parameterValues && id === config.id) config.parameterValues = parameterValues;
+  function show(next) {
     clearTimeout(timer);
-    expired = false;
-    if (!bootFits(config)) powerbi.reset(element);
-    boot = null;
     try {
+      const config = configure(next.embedConfig);
+      if (!bootFits(config)) powerbi.reset(element);
+      boot = null;
       component = config.type === "create" ? powerbi.createReport(element, config) : powerbi.embed(element, config);
       component.on("error", failed);
       component.on("saved", saved);
-      context.onEmbedded?.(component, item);
     } catch (cause) {
-      essence = null; // the next renewal embeds from scratch
-      onError(failure("embed_failed", textOf(cause), { cause }));
+      component = shown = null; // the next renewal embeds from scratch
+      return onError(failure("embed_failed", cause));
     }
+    shown = next;
+    expired = false;
+    tell(context.onEmbedded, component, item);
+  }
+
+  // A paginated report keeps its parameters, unless the page's function knows better.
+  function configure(embedConfig) {
+    const { id, parameterValues } = component?.config ?? {};
+    const kept = parameterValues && id === embedConfig.id && { parameterValues };
+    const page = typeof own === "function" ? { ...kept, ...own(embedConfig) } : { ...own, ...kept };
+    return { ...embedConfig, ...page, settings: { ...embedConfig.settings, ...page.settings } };
   }
 
   // A bootstrapped iframe serves if its address would be the same, language and layout included.
   function bootFits({ type, embedUrl, settings }) {
-    if (boot?.config.type !== type || type === "create" || type === "qna") return false;
-    const page = (url) => url.split("?")[0];
-    return page(boot.config.embedUrl) === page(embedUrl) && (bootstrap || !(settings.localeSettings || settings.layoutType));
+    if (boot?.config.type !== type || type === "qna") return false;
+    const page = boot.config.embedUrl.split("?")[0];
+    return embedUrl.startsWith(page) && (bootstrap || !(settings.localeSettings || settings.layoutType));
   }
 
-  function failed({ detail }) {
-    if (detail.message === "TokenExpired") {
+  function failed({ detail: { message, detailedMessage, errorCode, technicalDetails } }) {
+    if (message === "TokenExpired") {
       expired = true;
       context.watcher.recover();
-    } else {
-      const more = { status: Number(detail.errorCode) || 0, requestId: detail.technicalDetails?.requestId, retryIn: 0 };
-      onError(failure(detail.message, detail.detailedMessage, more));
-    }
+    } else onError(failure(message, detailedMessage, { status: +errorCode || 0, requestId: technicalDetails?.requestId, retryIn: 0 }));
   }
 
   function saved({ detail: { reportObjectId, reportName, saveAs } }) {
-    const { openSaved, target, access, watcher, onSaved } = context;
+    const { openSaved, target, access } = context;
     const isNew = component.config.type === "create" || saveAs === true;
-    onSaved?.({ item, reportId: reportObjectId, reportName, isNew });
+    tell(context.onSaved, { item, reportId: reportObjectId, reportName, isNew });
     if (!isNew || !(openSaved ?? target)) return;
-    item = openSaved ?? item; // the token at hand does not cover the new report
-    watcher.change({ item, target: reportObjectId, access: access === "edit" ? access : undefined });
+    context.watcher.change(() => {
+      item = openSaved ?? item; // the token at hand does not cover the new report
+      shown = null;
+      return { item, target: reportObjectId, access: access === "edit" ? access : undefined };
+    });
   }
 
   return {
@@ -304,10 +285,4 @@ function view({ element, item, config: own }, context) {
 
 function isQuiet(element) {
   return document.hidden || !(element.matches(":hover") || element.contains(document.activeElement));
-}
-
-/** powerbi-client throws errors, strings, and lists of `{ message, detailedMessage }`. */
-function textOf(cause) {
-  const [first] = [cause].flat();
-  return first?.detailedMessage ?? first?.message ?? String(first);
 }

@@ -105,6 +105,14 @@ test("a tab that becomes visible early does not ask", async () => {
   assert.equal(page.requests.length, 1);
 });
 
+test("a computer that slept renews within half a minute, although no event tells", async () => {
+  await opened(minted());
+  await page.tick(MINUTE);
+  page.sleep(55 * MINUTE);
+  await page.tick(30_000);
+  assert.deepEqual(calls(), [["setAccessToken", "token-2"]]);
+});
+
 test("when the network returns, a renewal that failed is tried at once", async () => {
   await opened([minted(), new TypeError("Failed to fetch"), minted()]);
   page.sleep(53 * MINUTE);
@@ -115,6 +123,21 @@ test("when the network returns, a renewal that failed is tried at once", async (
   page.window.dispatchEvent(new Event("online"));
   await settle();
   assert.deepEqual(calls(), [["setAccessToken", "token-3"]]);
+});
+
+test("when the network returns, a sign-in that failed for the lack of it is tried at once", async () => {
+  let offline = false;
+  const getUserToken = () => { if (offline) throw new TypeError("Failed to fetch"); return "jwt"; };
+  await opened(minted(), { getUserToken });
+  page.sleep(53 * MINUTE);
+  offline = true;
+  page.document.dispatchEvent(new Event("visibilitychange"));
+  await settle();
+  assert.equal(page.errors[0].code, "user_token_failed");
+  offline = false;
+  page.window.dispatchEvent(new Event("online"));
+  await settle();
+  assert.deepEqual(calls(), [["setAccessToken", "token-2"]]);
 });
 
 test("two renewals never run at once", async () => {
@@ -194,6 +217,25 @@ test("after a 401 the user's token is asked for afresh, once", async () => {
   await opened(refused(401, "invalid_token"));
   assert.equal(page.requests.length, 2);
   assert.equal(page.errors[0].code, "invalid_token");
+});
+
+test("keys that change upset an open report for a minute only", async () => {
+  await opened([minted(), refused(401, "invalid_token"), refused(401, "invalid_token"), minted()]);
+  await page.tick(54 * MINUTE);
+  assert.deepEqual(calls(), [["setAccessToken", "token-4"]]);
+});
+
+test("a 401 while the report is open is tried again until the token dies, then no more", async () => {
+  await opened([minted(), refused(401, "invalid_token")]);
+  await page.tick(52 * MINUTE + 1_000);
+  assert.equal(page.requests.length, 3);
+  assert.equal(page.errors[0].retryIn, 60);
+  await page.tick(30 * MINUTE);
+  assert.equal(page.errors.at(-1).retryIn, Infinity);
+  assert.ok(page.errors.length <= 10, `${page.errors.length} tries`);
+  const asked = page.requests.length;
+  await page.tick(60 * MINUTE);
+  assert.equal(page.requests.length, asked);
 });
 
 test("a sign-in that fails for now is tried again", async () => {
@@ -289,6 +331,27 @@ test("a paginated report is embedded again before its token dies, busy or not", 
   assert.notEqual(handle.component, component);
 });
 
+test("a renewal while the page waits for quiet does not put the re-embed off", async () => {
+  const component = await opened(minted(PAGINATED));
+  page.element.hover = true;
+  await page.tick(53 * MINUTE);
+  await handle.renew();
+  assert.equal(page.requests.length, 3);
+  await page.tick(4 * MINUTE);
+  assert.equal(handle.component, component);
+  await page.tick(2 * MINUTE);
+  assert.notEqual(handle.component, component);
+  assert.equal(handle.component.config.accessToken, "token-3");
+});
+
+test("the page's function knows the parameters better than the last embed", async () => {
+  let year = "2025";
+  await opened(minted(PAGINATED), { config: () => ({ parameterValues: [{ name: "Year", value: year }] }) });
+  year = "2026";
+  await page.tick(53 * MINUTE);
+  assert.deepEqual(handle.component.config.parameterValues, [{ name: "Year", value: "2026" }]);
+});
+
 test("a token that the iframe does not take leads to a new embed", async () => {
   const component = await opened(minted());
   component.refuses = { message: "no" };
@@ -303,6 +366,17 @@ test("an item that now means something else is embedded anew", async () => {
   await page.tick(53 * MINUTE);
   assert.deepEqual(component.calls, []);
   assert.equal(handle.component.config.id, "r2");
+});
+
+test("what the policy now says otherwise about an item interrupts nobody", async () => {
+  const component = await opened([minted({ permissions: 1 }), minted({ permissions: 0 })]);
+  page.element.hover = true;
+  await page.tick(53 * MINUTE);
+  assert.equal(handle.component, component);
+  assert.deepEqual(component.calls, []);
+  page.element.hover = false;
+  await page.tick(2_000);
+  assert.equal(handle.component.config.permissions, 0);
 });
 
 test("a saved copy of a targeted report is opened under a token of its own", async () => {
@@ -340,6 +414,26 @@ test("a configuration that powerbi-client refuses is reported in its own words",
   await opened(minted());
   assert.deepEqual([page.errors[0].code, page.errors[0].message], ["embed_failed", "pageName is required"]);
   await assert.rejects(handle.ready);
+});
+
+test("a callback of the page that throws stops no renewal", async () => {
+  const thrown = [];
+  const runners = process.listeners("unhandledRejection"); // they would fail the test
+  process.removeAllListeners("unhandledRejection").on("unhandledRejection", (error) => thrown.push(error.message));
+  const broken = (name) => () => { throw new Error(name); };
+  page.answers = [minted()];
+  handle = embed(page.element, options(page, { onToken: broken("onToken"), onEmbedded: broken("onEmbedded") }));
+  await handle.ready;
+  await page.tick(53 * MINUTE);
+  process.removeAllListeners("unhandledRejection");
+  for (const runner of runners) process.on("unhandledRejection", runner);
+  assert.deepEqual(calls(), [["setAccessToken", "token-2"]]);
+  assert.deepEqual(page.errors, []);
+  assert.deepEqual(thrown, ["onEmbedded", "onToken", "onToken"]); // the page's own reporting gets them
+});
+
+test("a page without powerbi-client is told so", () => {
+  assert.throws(() => embed(page.element, options(page, { powerbi: undefined })), /powerbi-client is not loaded/);
 });
 
 test("dispose leaves nothing behind", async () => {

@@ -9,15 +9,17 @@ globalThis.app = {
   errors: [],
   tokens: [],
   saved: [],
-  userTokens: 0,
+  userTokens: [], // whether each was asked for afresh
   persona: "ana",
+  oldSignIn: false, // the token that is at hand has expired
   handle: null,
 
   configure(settings) { Object.assign(this, settings); },
 
-  async userToken() {
-    this.userTokens += 1;
-    const response = await fetch(`${this.upstream}/idp/token?persona=${this.persona}`);
+  async userToken({ forceRefresh }) {
+    this.userTokens.push(forceRefresh);
+    const old = this.oldSignIn && !forceRefresh ? "&expires_in=-3600" : "";
+    const response = await fetch(`${this.upstream}/idp/token?persona=${this.persona}${old}`);
     return response.text();
   },
 
@@ -25,7 +27,7 @@ globalThis.app = {
     return {
       brokerUrl: this.broker,
       powerbi,
-      getUserToken: () => this.userToken(),
+      getUserToken: (request) => this.userToken(request),
       onError: (error) => {
         this.errors.push({ code: error.code, status: error.status, message: error.message, retryIn: error.retryIn, requestId: error.requestId });
         document.getElementById("message").textContent = error.message;
