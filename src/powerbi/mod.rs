@@ -221,6 +221,11 @@ impl PowerBi {
         self
     }
 
+    /// Forgets every remembered embed token: for the sandbox, in which time is made to pass.
+    pub fn forget_tokens(&self) {
+        self.tokens.forget();
+    }
+
     /// How each principal stands with Power BI, for operators.
     #[must_use]
     pub fn status(&self) -> Vec<PrincipalStatus> {

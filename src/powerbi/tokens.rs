@@ -70,6 +70,11 @@ impl EmbedTokens {
         (now < entry.until).then_some(entry.token)
     }
 
+    /// Forgets every token.
+    pub(super) fn forget(&self) {
+        self.remembered.invalidate_all();
+    }
+
     /// A token that may still be served, else a flight: one under way, or a new one for `order`.
     pub(super) fn get_or_mint(
         self: &Arc<Self>,

@@ -796,7 +796,7 @@ async fn a_target_that_was_saved_after_the_list_was_read_is_found_by_another_loo
     let fake = Fake::start(move |seen| {
         if seen.path.ends_with("/reports") {
             let all = [(R2, "Old"), (R, "New")];
-            return reports(&all[..1 + usize::from(is_saved.load(Ordering::SeqCst))]);
+            return reports(&all[..=usize::from(is_saved.load(Ordering::SeqCst))]);
         }
         usual(seen)
     })

@@ -159,6 +159,16 @@ async fn a_token_is_served_again_for_an_identical_plan_only() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_forgotten_is_minted_again() {
+    let fake = Fake::start(usual).await;
+    let power_bi = Setup::default().power_bi(&fake);
+    power_bi.token(&plan(), now(), soon()).await.unwrap();
+    power_bi.forget_tokens();
+    let (_, provenance) = power_bi.token(&plan(), now(), soon()).await.unwrap();
+    assert_eq!(provenance, Provenance::Minted);
+}
+
+#[tokio::test]
 async fn a_blob_bounds_how_long_its_token_is_kept() {
     let fake = Fake::start(usual).await;
     let power_bi = Setup::default().power_bi(&fake);
