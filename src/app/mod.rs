@@ -3,6 +3,7 @@
 //! The life of a process: load and build everything → bind both listeners → serve → (reload …) → drain → flush.
 //! This is the only place that knows all stages.
 
+mod inside;
 mod parts;
 mod reload;
 mod status;
@@ -26,6 +27,7 @@ use crate::metrics;
 use crate::plan::Minter;
 use crate::policy::Policy;
 
+pub use inside::Inside;
 use parts::Parts;
 pub use parts::surroundings;
 use reload::Reloader;
@@ -39,6 +41,7 @@ pub struct App {
     traffic: SocketAddr,
     ops: SocketAddr,
     shutdown_grace: Duration,
+    reloads: Arc<reload::Shared>,
     reload: mpsc::Sender<()>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -74,11 +77,14 @@ impl App {
         let traffic = bind(server.listen, "server.listen").await?;
         let ops = bind(server.ops_listen, "server.ops_listen").await?;
         let (reload, orders) = mpsc::channel(1);
+        let reloader = Reloader::new(parts, file.to_owned(), state.clone());
+        let shared = reloader.shared();
         let app = Self {
             state: state.clone(),
             traffic: traffic.local_addr().context("server.listen")?,
             ops: ops.local_addr().context("server.ops_listen")?,
             shutdown_grace: server.shutdown_grace,
+            reloads: Arc::clone(&shared),
             reload,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -87,8 +93,6 @@ impl App {
             max_in_flight: server.max_in_flight,
             request_timeout: server.request_timeout,
         };
-        let reloader = Reloader::new(parts, file.to_owned(), state.clone());
-        let shared = reloader.shared();
         app.tasks.spawn(serve(
             traffic,
             http::router(state.clone(), limits),

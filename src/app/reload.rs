@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) parts: ArcSwap<Parts>,
     /// Why the last reload was refused; empty after one that was taken.
     pub(super) refusal: ArcSwap<Option<String>>,
+    /// How many times files were judged since the start.
+    pub(super) judged: AtomicU64,
     /// Secrets that cannot be re-read, and why.
     pub(super) faulty_secrets: ArcSwap<HashMap<String, String>>,
 }
@@ -52,6 +55,7 @@ impl Reloader {
         let shared = Shared {
             parts: ArcSwap::from_pointee(parts),
             refusal: ArcSwap::default(),
+            judged: AtomicU64::new(0),
             faulty_secrets: ArcSwap::default(),
         };
         metrics::reload(true, 1, OffsetDateTime::now_utc());
@@ -150,6 +154,7 @@ impl Reloader {
             OffsetDateTime::now_utc(),
         );
         self.shared.refusal.store(Arc::new(refusal));
+        self.shared.judged.fetch_add(1, Ordering::Release);
     }
 
     fn refresh_secrets(&self) {

@@ -11,7 +11,7 @@ use super::serve::Signals;
 use super::{Failure, block_on, print};
 use crate::app::App;
 use crate::config::Telemetry;
-use crate::sandbox::{Addresses, Options, Upstream, unpack};
+use crate::sandbox::{Addresses, Insight, Options, Upstream, unpack};
 use crate::telemetry;
 
 /// Where operators look by habit; taken when it is free.
@@ -92,6 +92,7 @@ async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), 
     telemetry::start(&config.telemetry);
     let app = App::start(config, &files.config).await?;
     app.ready().await;
+    upstream.ask(insight(&app));
     let ops = url(app.ops());
     welcome(&broker, upstream.url(), folder);
     print_ready(&upstream, Some((&broker, &ops)), folder)?;
@@ -99,6 +100,16 @@ async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), 
     app.stop().await;
     upstream.stop().await;
     Ok(())
+}
+
+/// What the demo page may ask the broker beside it.
+fn insight(app: &App) -> Insight {
+    let (policy, verdict, tokens) = (app.inside(), app.inside(), app.inside());
+    Insight {
+        explain: Box::new(move |question| super::explain::why(&policy.policy(), question)),
+        judged: Box::new(move || verdict.judged()),
+        forget_tokens: Box::new(move || tokens.forget_tokens()),
+    }
 }
 
 /// The services alone.

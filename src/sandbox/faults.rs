@@ -77,6 +77,8 @@ pub(super) struct Call {
     /// None while it runs, and for a call that was dropped.
     status: Option<u16>,
     request_id: String,
+    /// Id of the embed token that it made.
+    token_id: Option<uuid::Uuid>,
     /// Why the call is none that the service knows.
     complaint: Option<String>,
 }
@@ -105,10 +107,15 @@ impl Calls {
         self.0.push_back(call);
     }
 
-    fn end(&mut self, id: uuid::Uuid, status: Option<u16>, complaint: Option<String>) {
+    fn end(&mut self, id: uuid::Uuid, response: &Response) {
         if let Some(call) = self.0.iter_mut().rev().find(|call| call.id == id) {
-            call.status = status;
-            call.complaint = complaint;
+            let said = response.extensions();
+            let dropped = said.get::<Dropped>().is_some();
+            call.status = (!dropped).then(|| response.status().as_u16());
+            call.token_id = said.get::<powerbi::Minted>().map(|minted| minted.0);
+            call.complaint = said
+                .get::<powerbi::Complaint>()
+                .map(|complaint| complaint.0.clone());
         }
     }
 }
@@ -163,6 +170,7 @@ pub(super) async fn observe(
         body: clean_body(service, &body),
         status: None,
         request_id: id.to_string(),
+        token_id: None,
         complaint: None,
     };
     locked(&shared.calls).begin(call);
@@ -172,11 +180,7 @@ pub(super) async fn observe(
         None => next.run(request).await,
         Some(fault) => fault.answer(request, next).await,
     };
-    let dropped = response.extensions().get::<Dropped>().is_some();
-    let status = (!dropped).then(|| response.status().as_u16());
-    let complaint = response.extensions().get::<powerbi::Complaint>();
-    let complaint = complaint.map(|complaint| complaint.0.clone());
-    locked(&shared.calls).end(id, status, complaint);
+    locked(&shared.calls).end(id, &response);
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         let header = service.request_id_header();
         response.headers_mut().entry(header).or_insert(value);

@@ -13,6 +13,7 @@ mod embed;
 mod entra;
 mod faults;
 mod idp;
+mod insight;
 mod pages;
 mod powerbi;
 mod rls;
@@ -27,7 +28,7 @@ mod world;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -52,6 +53,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tower_http::cors::CorsLayer;
 
+pub use self::insight::{Insight, Question};
 use self::state::Shared;
 pub use self::unpack::{Addresses, Unpacked, unpack};
 
@@ -84,6 +86,7 @@ pub struct Upstream {
     url: String,
     tls_url: String,
     ca_pem: String,
+    insight: Arc<OnceLock<Insight>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -119,6 +122,7 @@ impl Upstream {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let seed = seed::Seed::load()?;
+        let insight = Arc::default();
         let router = router(Arc::new(Shared {
             url: options.public_url.unwrap_or_else(|| url.clone()),
             tls_url: tls_url.clone(),
@@ -133,6 +137,7 @@ impl Upstream {
             embed_tokens: Mutex::default(),
             calls: Mutex::default(),
             faults: Mutex::default(),
+            insight: Arc::clone(&insight),
         }));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let acceptor = TlsAcceptor::from(server.config);
@@ -154,6 +159,7 @@ impl Upstream {
             url,
             tls_url,
             ca_pem: server.ca_pem,
+            insight,
             stop,
             tasks,
         })
@@ -185,6 +191,12 @@ impl Upstream {
         Ok(tls::ClientCertificate::get()?.pem.clone())
     }
 
+    /// Lets the demo page ask the broker that this process runs as well.
+    pub fn ask(&self, insight: Insight) {
+        // Only the first one counts.
+        let _ = self.insight.set(insight);
+    }
+
     /// Closes listeners and connections.
     pub async fn stop(self) {
         self.stop.cancel();
@@ -209,6 +221,7 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .merge(idp)
         .merge(control::routes())
+        .merge(insight::routes())
         .merge(pages::routes())
         .route("/entra/{tenant}/oauth2/v2.0/token", post(entra::token))
         // As login.microsoftonline.com, over TLS.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use time::OffsetDateTime;
 
@@ -10,6 +10,7 @@ use super::embed::EmbedToken;
 use super::entra::Settings;
 use super::faults::{Calls, Fault};
 use super::idp::Keys;
+use super::insight::Insight;
 use super::seed::Seed;
 use super::world::{Caller, World};
 
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) embed_tokens: Mutex<Bounded<EmbedToken>>,
     pub(super) calls: Mutex<Calls>,
     pub(super) faults: Mutex<Vec<Fault>>,
+    /// The broker of this process, once it runs.
+    pub(super) insight: Arc<OnceLock<Insight>>,
 }
 
 /// An Entra token that was given out.

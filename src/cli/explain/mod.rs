@@ -4,6 +4,8 @@
 //! plan are the very code that serves requests.
 
 mod facts;
+#[cfg(feature = "sandbox")]
+mod why;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +22,8 @@ use crate::authn::Caller;
 use crate::config::Config;
 use crate::plan::{Circumstances, EmbedPlan};
 use crate::policy::{Access, Ask, Denied, Grant, Policy, RuleOutcome, Trace};
+#[cfg(feature = "sandbox")]
+pub(super) use why::why;
 
 /// Stands in for an identity blob, which only a real request has.
 const BLOB: &str = "<the header's value>";

@@ -34,6 +34,10 @@ pub(super) const ROOT: &str = "/v1.0/myorg/";
 /// The header that chooses a service principal profile.
 pub(super) const PROFILE: &str = "x-powerbi-profile-id";
 
+/// Marks an answer with the id of the token in it.
+#[derive(Clone)]
+pub(super) struct Minted(pub(super) uuid::Uuid);
+
 /// One authenticated call.
 struct Call {
     method: Method,
@@ -68,7 +72,14 @@ pub(super) async fn serve(
         dispatch(&shared, &call)
     });
     match answer {
-        Ok(body) => Json(body).into_response(),
+        Ok(body) => {
+            let token_id = body["tokenId"].as_str().and_then(|id| id.parse().ok());
+            let mut response = Json(body).into_response();
+            if let Some(id) = token_id {
+                response.extensions_mut().insert(Minted(id));
+            }
+            response
+        }
         Err(refusal) => refusal.into_response(),
     }
 }

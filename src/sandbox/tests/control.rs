@@ -1,7 +1,10 @@
 //! Records, faults and changes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
-use crate::sandbox::{Options, Upstream};
+use crate::sandbox::{Insight, Options, Upstream};
 
 #[tokio::test]
 async fn calls_are_recorded_without_secrets() {
@@ -21,6 +24,10 @@ async fn calls_are_recorded_without_secrets() {
         (&json!(200), &json!(CLIENT))
     );
     assert_eq!(calls[1]["body"]["datasets"][0]["id"], dataset(15));
+    let shown = json!({ "token": token });
+    let shown = sandbox.control(Method::POST, "/sandbox/rows", shown).await;
+    assert_eq!(calls[1]["token_id"], shown.json()["tokenId"]);
+    assert_eq!(calls[0]["token_id"], Value::Null);
     sandbox
         .send(sandbox.request(Method::DELETE, "/sandbox/calls"))
         .await
@@ -165,4 +172,36 @@ async fn the_demo_reads_personas_and_edits_the_policy() {
     ] {
         sandbox.get(path).await.is(200, "<!doctype html>");
     }
+}
+
+#[tokio::test]
+async fn the_demo_asks_the_broker_beside_it_when_there_is_one() {
+    let sandbox = Sandbox::start().await;
+    let question = json!({"claims": {"sub": "ana"}, "item": "sales"});
+    let explain = async || {
+        sandbox
+            .control(Method::POST, "/sandbox/explain", question.clone())
+            .await
+    };
+    let forget = async || {
+        sandbox
+            .control(Method::POST, "/sandbox/tokens/forget", Value::Null)
+            .await
+    };
+    explain().await.is(404, "");
+    forget().await.is(404, "");
+    sandbox.get("/sandbox/policy/state").await.is(404, "");
+    let forgotten = Arc::new(AtomicBool::new(false));
+    let forgets = Arc::clone(&forgotten);
+    sandbox.upstream.ask(Insight {
+        explain: Box::new(|question| json!([question.claims, question.item, question.access])),
+        judged: Box::new(|| (7, Some("line 3".into()))),
+        forget_tokens: Box::new(move || forgets.store(true, Ordering::SeqCst)),
+    });
+    let told = explain().await.is(200, "").json();
+    assert_eq!(told, json!([{"sub": "ana"}, "sales", null]));
+    let state = sandbox.get("/sandbox/policy/state").await.json();
+    assert_eq!(state, json!({"judged": 7, "refusal": "line 3"}));
+    forget().await.is(204, "");
+    assert!(forgotten.load(Ordering::SeqCst));
 }
