@@ -24,9 +24,12 @@ const EMBED_PATHS: [&str; 6] = [
 ];
 
 /// Path, media type and content.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("/", HTML, include_str!("demo/index.html")),
     ("/demo.js", SCRIPT, include_str!("demo/demo.js")),
+    ("/behind.js", SCRIPT, include_str!("demo/behind.js")),
+    ("/dom.js", SCRIPT, include_str!("demo/dom.js")),
+    ("/policy.js", SCRIPT, include_str!("demo/policy.js")),
     ("/demo.css", STYLE, include_str!("demo/demo.css")),
     ("/stand-in.js", SCRIPT, include_str!("demo/stand-in.js")),
     (

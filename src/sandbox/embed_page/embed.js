@@ -173,9 +173,11 @@ async function service(call, body) {
 
 const NAMES = { report: "Report", paginated_report: "Paginated report", dashboard: "Dashboard", tile: "Tile", qna: "Q&A", create: "New report", visual: "Visual" };
 const MEASURES = ["Revenue", "Amount", "Target", "Price", "Index"];
+const COUNTED = new Set([...MEASURES, "Margin", "Units", "Quantity", "Balance", "Budget"]); // other numbers are names, such as an invoice's
 const GROUPS = ["Country", "Product", "Customer", "Company", "Region"];
 const MOST_ROWS = 60;
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const exact = new Intl.NumberFormat("en");
 
 function node(tag, attributes = {}, ...children) {
   const svg = ["svg", "rect", "text", "title"].includes(tag);
@@ -265,9 +267,10 @@ function drawBars(entries, label) {
 
 function drawTable({ name, columns, rows }) {
   const numeric = columns.map((column) => isNumeric({ columns, rows }, column));
-  const cell = (value, index) => node("td", { class: numeric[index] ? "number" : null }, String(value));
+  const text = (value, index) => (numeric[index] && COUNTED.has(columns[index]) ? exact.format(value) : String(value));
+  const cell = (value, index) => node("td", { class: numeric[index] ? "number" : null }, text(value, index));
   const more = rows.length > MOST_ROWS ? ` (first ${MOST_ROWS} shown)` : "";
-  return node("div", { class: "scroll" }, node("table", {},
+  return node("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Rows of ${name}` }, node("table", {},
     node("caption", {}, `${name}: ${rows.length} rows${more}`),
     node("thead", {}, node("tr", {}, ...columns.map((column, index) => node("th", { scope: "col", class: numeric[index] ? "number" : null }, column)))),
     node("tbody", {}, ...rows.slice(0, MOST_ROWS).map((row) => node("tr", {}, ...row.map(cell))))));
@@ -320,7 +323,9 @@ function totals({ columns, rows }, group, measure) {
   const [by, of] = [columns.indexOf(group), columns.indexOf(measure)];
   const sums = new Map();
   for (const row of rows) sums.set(row[by], (sums.get(row[by]) ?? 0) + Number(row[of] ?? 1));
-  return [...sums].sort(([, a], [, b]) => b - a).slice(0, 12);
+  const entries = [...sums];
+  const inTime = entries.every(([name]) => /^\d{4}-\d{2}/.test(name));
+  return entries.sort(([a, x], [b, y]) => (inTime ? a.localeCompare(b) : y - x)).slice(0, 12);
 }
 
 setInterval(() => {
