@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { startProvider } from "./provider.mjs";
-import { freePort, report, run, serveApp, startBrowser, startSandbox, until } from "./support.mjs";
+import { freePort, newContext, report, run, startBrowser, startSandbox, until } from "./support.mjs";
 
 const UNKNOWN_KEY_PAUSE = 15_000; // the broker looks for new keys at most that often
 const people = {
@@ -57,13 +57,7 @@ rules:
 }
 
 async function signIn(who) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true });
-  context.setDefaultTimeout(10_000);
-  after(() => context.close());
-  await serveApp(context, origin);
-  const page = await context.newPage();
-  page.problems = [];
-  page.on("pageerror", (error) => page.problems.push(error.message));
+  const { page } = await newContext(browser, { origin });
   page.authorizations = [];
   page.on("request", (request) => {
     if (request.url().includes("/auth?")) page.authorizations.push(new URL(request.url()).searchParams);
@@ -90,7 +84,6 @@ test("authorization code with PKCE, a JWT access token, discovery alone: the rep
   assert.equal(authorization.get("code_challenge_method"), "S256");
   const claims = JSON.parse(Buffer.from((await bearers(page))[0].split(".")[1], "base64url"));
   assert.deepEqual([claims.iss, claims.aud], [provider.issuer, "embed-broker"]);
-  assert.deepEqual(page.problems, []);
 });
 
 test("the provider's keys change while a page is open, and the page goes on", async () => {
@@ -112,5 +105,4 @@ test("the provider's keys change while a page is open, and the page goes on", as
   assert.notEqual(keyOf(before), provider.kid());
   await shows(ana, "ana");
   assert.deepEqual(await ana.evaluate(() => globalThis.app.errors), []);
-  assert.deepEqual([...ana.problems, ...ben.problems], []);
 });

@@ -14,6 +14,7 @@ import { chromium } from "playwright-core";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const START_TIMEOUT = 60_000;
+const PATIENCE = Number(process.env.PATIENCE ?? 20_000); // with other work on the machine
 
 /** The binary under test: EMBED_BROKER_BIN, else the newest kind of build that is there. */
 export function binary() {
@@ -99,39 +100,62 @@ const FILES = {
   "/app/oidc-client-ts.js": here("node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js"),
 };
 
-/** Answers `origin`'s /app/… with the test page. */
-export async function serveApp(context, origin) {
+/** Answers `origin`'s /app/… with the test page; `made` are files that are nowhere, by path. */
+export async function serveApp(context, origin, made = {}) {
   await context.route(`${origin}/app/**`, (route) => {
-    const path = FILES[new URL(route.request().url()).pathname];
-    return path ? route.fulfill({ path }) : route.fulfill({ status: 404 });
+    const { pathname } = new URL(route.request().url());
+    if (made[pathname]) return route.fulfill(made[pathname]);
+    return FILES[pathname] ? route.fulfill({ path: FILES[pathname] }) : route.fulfill({ status: 404 });
   });
 }
 
-/** The test page in a context of its own. A script error or an unhandled rejection fails the test. */
-export async function openApp(browser, sandbox, { origin = sandbox.upstream, clock = false, expectErrors = false } = {}) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true });
-  const errors = [];
+/**
+ * A context of its own with one page. A script error or an unhandled rejection in any page of it fails the test;
+ * a test that fails otherwise leaves a picture and tells what the page said.
+ */
+export async function newContext(browser, { origin, made, script, clock = false, expectErrors = false, ...options } = {}) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  context.setDefaultTimeout(PATIENCE);
+  const [errors, story] = [[], []];
   context.on("weberror", (error) => errors.push(String(error.error().stack ?? error.error())));
-  await serveApp(context, origin);
-  context.setDefaultTimeout(10_000);
+  context.on("console", (message) => story.push(`console: ${message.text()}`));
+  context.on("request", (request) => story.push(`${request.method()} ${request.url().slice(0, 120)}`));
+  context.on("response", (response) => { if (response.status() >= 400) story.push(`${response.status()} from ${response.url().slice(0, 120)}`); });
+  if (origin) await serveApp(context, origin, made);
+  if (script) await context.addInitScript(script);
   const page = await context.newPage();
-  page.errors = errors;
   if (clock) await page.clock.install();
-  opened.push({ context, errors, expectErrors });
-  await page.goto(`${origin}/app/`);
-  await page.evaluate((settings) => globalThis.app.configure(settings), { broker: sandbox.broker, upstream: sandbox.upstream });
-  return page;
+  opened.push({ context, errors, story, expectErrors });
+  return { context, page, errors };
 }
 
 const opened = [];
-afterEach(async () => {
+afterEach(async (test) => {
   const failures = [];
-  for (const { context, errors, expectErrors } of opened.splice(0)) {
+  for (const { context, errors, story, expectErrors } of opened.splice(0)) {
+    if (test.error || errors.length) await tellStory(test, context, story);
     await context.close();
     if (!expectErrors) failures.push(...errors);
   }
   if (failures.length) throw new Error(`errors in the page:\n${failures.join("\n")}`);
 });
+
+async function tellStory(test, context, story) {
+  for (const line of story.slice(-25)) test.diagnostic(line);
+  const [page] = context.pages();
+  const path = here(`screenshots/failed ${test.name.replace(/[^\w ]/g, "").slice(0, 80)}.png`);
+  await page?.screenshot({ path, fullPage: true }).then(() => test.diagnostic(path), () => {});
+  const state = await page?.evaluate(() => JSON.stringify(globalThis.app, (key, value) => (key === "handle" ? undefined : value))).catch(() => "");
+  if (state) test.diagnostic(state.slice(0, 4_000));
+}
+
+/** The test page. */
+export async function openApp(browser, sandbox, { origin = sandbox.upstream, ...options } = {}) {
+  const { page } = await newContext(browser, { origin, ...options });
+  await page.goto(`${origin}/app/`);
+  await page.evaluate((settings) => globalThis.app.configure(settings), { broker: sandbox.broker, upstream: sandbox.upstream });
+  return page;
+}
 
 /** What the iframe of `#frame`, or of another element, shows. */
 export function report(page, element = "#frame") {
@@ -139,7 +163,7 @@ export function report(page, element = "#frame") {
 }
 
 /** Waits until `probe` gives something true. */
-export async function until(probe, what, timeout = 15_000) {
+export async function until(probe, what, timeout = PATIENCE) {
   const end = Date.now() + timeout;
   for (;;) {
     const value = await probe();
