@@ -43,7 +43,7 @@ async function start() {
   setInterval(drawClock, 500);
   const wanted = new URLSearchParams(location.hash.slice(1));
   const persona = demo.personas.find(({ id }) => id === wanted.get("persona")) ?? demo.personas[0];
-  await Promise.all([startPolicyTool(policyTaken, log), signIn(persona.id, wanted.get("item"))]);
+  await Promise.all([drawUpstream(), startPolicyTool(policyTaken, log), signIn(persona.id, wanted.get("item"))]);
 }
 
 function card({ id, name, tenant, role, description }) {
@@ -134,7 +134,8 @@ function onToken(answer) {
     log(`${titleOf(answer.items[0].item)} opened with a token that lives ${duration(lifeLeft())}.`, "good");
     say(`${titleOf(answer.items[0].item)} is open for ${demo.persona.name}.`);
   } else if (same) {
-    log("Asked: the broker’s cached token is still good for this identity.");
+    log(demo.expired ? "The broker, which cannot know, still has the dead token cached. Asked again soon."
+      : "Asked: the broker’s cached token is still good for this identity.");
   } else {
     demo.renewals += 1;
     const how = answer.items[0].renewal === "re_embed" ? "a paginated report is embedded again at a quiet moment"
@@ -145,6 +146,7 @@ function onToken(answer) {
   if (!same) demo.expired = false;
   drawClock();
   drawRequest({ tokenId: answer.tokenId, asked: Date.now() });
+  drawUpstream();
 }
 
 function onEmbedded(component, item) {
@@ -170,6 +172,7 @@ function onError(error) {
     element("p", { class: "fine" }, `${error.status || ""} ${error.code}${error.requestId ? ` · request ${error.requestId}` : ""}`.trim()));
   $("refusal").hidden = false;
   say(title);
+  drawUpstream();
   if (when) drawRequest({});
   else clearRequest(error.status === 403 ? "None: refused before Power BI was asked." : "None.");
 }
@@ -204,6 +207,7 @@ async function fail(status, headers) {
   await send("PUT", "/sandbox/faults", [{ service: "power_bi", path_contains: "GenerateToken", times: 20, status, headers }]);
   await forget();
   log(`Power BI answers ${status} from now on.`, "bad");
+  await drawUpstream();
   await demo.handle?.renew();
 }
 
@@ -211,7 +215,16 @@ async function heal() {
   await send("DELETE", "/sandbox/faults");
   log("Power BI is well again.", "good");
   say("Power BI is well again.");
+  await drawUpstream();
   if (!demo.answer) open();
+}
+
+/** How the simulated Power BI stands, whoever made it so. */
+async function drawUpstream() {
+  const fault = ((await getJson("/sandbox/faults")) ?? []).find(({ times }) => times !== 0);
+  $("upstream").textContent = fault ? `It answers ${fault.status ?? "late"} now.` : "It is well.";
+  $("upstream").className = fault ? "bad" : "good";
+  $("heal").disabled = !fault;
 }
 
 /* ------------------------------------------------------------------ drawing --- */

@@ -30,17 +30,18 @@ export function sign(name) {
   return span;
 }
 
-/** JSON for narrow columns: what fits into a line stays in one. */
-export function pretty(value, indent = "", width = 44) {
+const LINE = 48; // characters that fit into the column
+
+/** JSON for narrow columns: what fits into a line stays in one. `lead`: what stands before it in its line. */
+export function pretty(value, indent = "", lead = 0) {
   const flat = JSON.stringify(value);
-  if (flat.length + indent.length <= width || typeof value !== "object" || value === null) return flat;
-  if (Array.isArray(value) && value.length === 1) return `[${pretty(value[0], indent, width)}]`;
+  if (typeof value !== "object" || value === null || indent.length + lead + flat.length <= LINE) return flat;
+  const isList = Array.isArray(value);
+  if (isList && value.length === 1 && typeof value[0] === "object") return `[${pretty(value[0], indent, lead + 1)}]`;
   const inner = `${indent}  `;
-  const lines = Array.isArray(value)
-    ? value.map((entry) => pretty(entry, inner, width))
-    : Object.entries(value).map(([name, entry]) => `"${name}": ${pretty(entry, inner, width)}`);
-  const [open, close] = Array.isArray(value) ? "[]" : "{}";
-  return `${open}\n${lines.map((line) => inner + line).join(",\n")}\n${indent}${close}`;
+  const entry = ([name, member]) => (isList ? pretty(member, inner) : `"${name}": ${pretty(member, inner, name.length + 4)}`);
+  const lines = Object.entries(value).map(entry).map((line) => inner + line).join(",\n");
+  return isList ? `[\n${lines}\n${indent}]` : `{\n${lines}\n${indent}}`;
 }
 
 export function duration(milliseconds) {

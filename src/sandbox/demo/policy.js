@@ -74,7 +74,7 @@ async function look(onTaken, log) {
 }
 
 function refused(mistakes) {
-  verdict("bad", "Refused: the former policy goes on.", element("pre", { tabindex: "0", role: "group", "aria-label": "Mistakes" }, mistakes));
+  verdict("bad", "Refused: the former policy goes on.", element("pre", { tabindex: "0", role: "group", "aria-label": "Mistakes" }, mistakes.replace(/\S*\/policy\.yaml/g, "policy.yaml")));
 }
 
 function verdict(tone, text, ...more) {
