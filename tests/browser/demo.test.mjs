@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, test } from "node:test";
 import axe from "axe-core";
-import { newContext, report, startBrowser, startSandbox, until } from "./support.mjs";
+import { newContext, report, run, startBrowser, startSandbox, until } from "./support.mjs";
 
 // As a visitor starts it, token cache included; only a failing Power BI is given up sooner.
 const sandbox = await startSandbox({ EMBED_BROKER__SERVER__REQUEST_TIMEOUT: "5s" });
@@ -165,6 +165,18 @@ test("a rule can be looked up in the policy", async () => {
   const marked = await page.locator("#policy").evaluate((area) => area.value.slice(area.selectionStart, area.selectionEnd));
   assert.match(marked, /^- name: viewers\n[^]*identity: \*regions$/);
   assert.doesNotMatch(marked, /managers/);
+});
+
+test("with brokers elsewhere the page shows what it can know", async () => {
+  const alone = await run(["sandbox", "--upstream-only", "--upstream-port", "0", "--broker-url", "http://127.0.0.1:1"], {
+    isReady: (line) => line.startsWith("{\"ready\":true") && JSON.parse(line),
+  });
+  const { page } = await newContext(browser);
+  await page.goto(`${alone.upstream}/#persona=ana`);
+  await page.locator("#refusal", { hasText: "cannot be opened right now" }).waitFor();
+  await page.locator("#claims", { hasText: "ana@contoso.example" }).waitFor();
+  await page.locator("#rule", { hasText: "stands in the broker’s audit record" }).waitFor();
+  assert.equal(await page.locator("#policy-tool").isVisible(), false);
 });
 
 test("the keyboard alone is enough", async () => {

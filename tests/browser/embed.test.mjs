@@ -34,7 +34,7 @@ const KINDS = [
 ];
 
 for (const { item, kind, text, silent } of KINDS) {
-  test(`powerbi-client shows: ${kind}`, async () => {
+  test(`powerbi-client shows, and renews: ${kind}`, async () => {
     const page = await openApp(browser, sandbox);
     await open(page, { item, access: item === "new-sales-report" ? "create" : "view" });
     await report(page).locator("h1", { hasText: text }).waitFor();
@@ -42,6 +42,13 @@ for (const { item, kind, text, silent } of KINDS) {
     if (!silent) await rendered(page);
     assert.deepEqual(await codes(page), []);
     assert.equal(new URL(await page.locator("#frame iframe").getAttribute("src")).host, "app.powerbi.com");
+    const before = await uniqueId(page);
+    await renew(page);
+    if (silent) await until(async () => await uniqueId(page) !== before, "a new embed");
+    else await report(page).locator("#swaps", { hasText: "renewed 1×, not reloaded" }).waitFor();
+    await report(page).locator("h1", { hasText: text }).waitFor();
+    assert.equal((await sandbox.mints()).length, 2);
+    assert.deepEqual(await codes(page), []);
   });
 }
 

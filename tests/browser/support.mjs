@@ -33,6 +33,7 @@ export async function run(args, { env = {}, isReady = () => null, ready: probe =
     child.kill("SIGTERM");
     await gone;
   });
+  process.once("exit", () => child.kill("SIGKILL")); // whatever happens
   const ready = new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`not ready in time:\n${output.join("\n")}`)), START_TIMEOUT).unref();
     const read = (line) => {
