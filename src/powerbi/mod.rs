@@ -19,6 +19,7 @@ mod metadata;
 mod mint;
 mod observer;
 mod reads;
+mod targets;
 mod tokens;
 mod wire;
 
