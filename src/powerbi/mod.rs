@@ -20,6 +20,7 @@ mod mint;
 mod observer;
 mod reads;
 mod sharing;
+mod targets;
 mod tokens;
 mod wire;
 

@@ -1,5 +1,5 @@
 // A page as an application would write it, with a memory for the tests: `app.events` holds what
-// the iframe reported, `app.errors` what the helper did, `app.tokens` each answer of the broker.
+// the iframe reported, `app.errors` what embed-broker.js did, `app.tokens` each answer of the broker.
 import { embed, embedMany } from "/app/embed-broker.js";
 
 const { powerbi } = globalThis;

@@ -1,4 +1,4 @@
-// What a page does that signs its users in with oidc-client-ts: the helper gets the access token,
+// What a page does that signs its users in with oidc-client-ts: embed-broker.js gets the access token,
 // and a new one when the broker refused the last.
 import { embed } from "/app/embed-broker.js";
 

@@ -9,7 +9,7 @@ import { factories, models, Report, service, type Embed, type Page } from "power
 const powerbi = new service.Service(factories.hpmFactory, factories.wpmpFactory, factories.routerFactory);
 const element = document.createElement("div");
 
-// The real service is what the helper needs, and the answer is what the real service needs.
+// The real service is what embed-broker.js needs, and the answer is what the real service needs.
 const asNeeded: PowerBiService = powerbi;
 export function byHand({ items, token, tokenId, expiration, refreshAfter }: EmbedAnswer): Embed {
   const [{ embedConfig, renewal }] = items;
