@@ -65,11 +65,11 @@ fn one_identity_a_dataset(grants: &[Grant], artifacts: &[Artifact]) -> Result<()
 }
 
 /// A target workspace lets its holder save a copy of any report under the same token (Power BI ties reports and
-/// targets to the token, not to each other): a new report never stands beside a report without that right.
+/// targets to the token, not to each other): what brings one never stands beside a report without that right.
 fn copies_are_granted(grants: &[Grant]) -> Result<(), Refusal> {
-    let new = grants
+    let target = grants
         .iter()
-        .find(|grant| grant.kind() == Kind::CreateReport);
+        .find(|grant| grant.kind() == Kind::CreateReport || grant.save_as());
     let guarded = grants.iter().find(|grant| match grant.kind() {
         Kind::Report => !grant.save_as(),
         Kind::Visual => true,
@@ -77,10 +77,10 @@ fn copies_are_granted(grants: &[Grant]) -> Result<(), Refusal> {
             false
         }
     });
-    if let (Some(new), Some(guarded)) = (new, guarded) {
+    if let (Some(target), Some(guarded)) = (target, guarded) {
         return refuse(&format!(
             "with `{}` a copy of `{}` could be saved",
-            new.item(),
+            target.item(),
             guarded.item()
         ));
     }

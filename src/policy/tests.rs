@@ -5,6 +5,7 @@ mod decide;
 mod explain;
 mod identity;
 mod load;
+mod oracle;
 mod property;
 mod support;
 mod tables;

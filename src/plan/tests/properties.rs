@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::policy::Access;
+use crate::policy::{Access, WorkspaceVersion};
+
+/// What an item's `embed` settings try to smuggle into the page's configuration.
+const SMUGGLED: &str = "smuggled";
 
 fn dataset() -> impl Strategy<Value = Dataset> {
     (0..3usize, 0..5usize).prop_map(|(id, shape)| {
@@ -52,55 +55,194 @@ fn item() -> impl Strategy<Value = (GrantParts, Artifact)> {
         prop::option::weighted(0.2, some_identity()),
     );
     let declared = (security(), security());
-    (0..5usize, 0..7usize, models, declared, identities, rights).prop_map(
-        |(id, kind, mut models, (own, further), (identity, other), (edit, save_as, xmla))| {
-            models.dedup_by(|a, b| a.id == b.id);
-            let first = models[0].clone();
-            let (mut parts, mut facts) = match kind {
-                0..=2 => report(&format!("R{id}"), [first]),
-                3 => paginated([first]),
-                4 => dashboard([first]),
-                5 => qna(first),
-                _ => create(first),
-            };
-            parts.security = own;
-            if kind < 3 {
-                parts.access = if edit { Access::Edit } else { Access::View };
-                parts.save_as = save_as;
-            }
-            facts.datasets.extend(models.drain(1..).map(Arc::new));
-            if let Some(second) = facts.datasets.get(1) {
-                let mut setting = setting(&second.id, further);
-                setting.xmla = if xmla { Xmla::ReadOnly } else { Xmla::Off };
-                parts.datasets.push(setting);
-                if let Some(other) = other {
-                    parts.dataset_identities.insert(second.id.clone(), other);
-                }
-            }
-            parts.identity = identity;
-            (parts, facts)
-        },
+    let places = (
+        prop::option::weighted(0.3, 0..2usize),
+        any::<bool>(),
+        prop::option::of(1..20u64),
+        prop::bool::weighted(0.2),
+    );
+    (
+        0..5usize,
+        0..10usize,
+        models,
+        declared,
+        identities,
+        rights,
+        places,
     )
+        .prop_map(
+            |(
+                id,
+                kind,
+                mut models,
+                (own, further),
+                (identity, other),
+                (edit, save_as, xmla),
+                places,
+            )| {
+                models.dedup_by(|a, b| a.id == b.id);
+                let first = models[0].clone();
+                let (mut parts, mut facts) = match kind {
+                    0..=2 => report(&format!("R{id}"), [first]),
+                    3 => paginated([first]),
+                    4 => dashboard([first]),
+                    5 => qna(first),
+                    6 => tile([first]),
+                    7 | 8 => visual([first]),
+                    _ => create(first),
+                };
+                parts.security = own;
+                if matches!(
+                    parts.content,
+                    Content::Report { .. } | Content::Visual { .. }
+                ) {
+                    parts.access = if edit { Access::Edit } else { Access::View };
+                    if places.1 && xmla {
+                        parts.paginated_visuals.push("RDL9".into());
+                    }
+                }
+                if kind < 3 {
+                    parts.save_as = save_as;
+                    if places.1 {
+                        parts.save_as_workspace = Some("W3".into());
+                        facts.target_workspace = Some(workspace("W3"));
+                    }
+                }
+                if let Some(profile) = places.0 {
+                    parts.profile = Some(format!("profile {profile}"));
+                    facts.profile_id = Some(format!("P{profile}"));
+                }
+                parts.lifetime = places.2.map(|minutes| Duration::from_secs(minutes * 60));
+                if places.3 {
+                    parts.workspace_version = WorkspaceVersion::Classic;
+                    facts.workspace = of_kind(WorkspaceKind::Classic);
+                }
+                for member in [
+                    "id",
+                    "type",
+                    "embedUrl",
+                    "permissions",
+                    "tokenType",
+                    "datasetBinding",
+                    "theme",
+                ] {
+                    parts.embed.insert(member.to_owned(), SMUGGLED.into());
+                }
+                facts.datasets.extend(models.drain(1..).map(Arc::new));
+                if let Some(second) = facts.datasets.get(1) {
+                    let mut setting = setting(&second.id, further);
+                    setting.xmla = if xmla { Xmla::ReadOnly } else { Xmla::Off };
+                    parts.datasets.push(setting);
+                    if let Some(other) = other {
+                        parts.dataset_identities.insert(second.id.clone(), other);
+                    }
+                    if places.1 && !xmla {
+                        parts.dataset_binding = Some(second.id.clone());
+                    }
+                }
+                parts.identity = identity;
+                (parts, facts)
+            },
+        )
+}
+
+/// A report over one model: what several items under one token mostly are.
+fn plain_report() -> impl Strategy<Value = (GrantParts, Artifact)> {
+    let profile = prop::option::weighted(0.5, 0..2usize);
+    (
+        0..5usize,
+        dataset(),
+        some_identity(),
+        any::<(bool, bool)>(),
+        profile,
+    )
+        .prop_map(|(id, model, identity, (edit, save_as), profile)| {
+            let (mut parts, mut facts) = report(&format!("R{id}"), [model]);
+            parts.access = if edit { Access::Edit } else { Access::View };
+            parts.save_as = save_as;
+            parts.identity = identity;
+            parts.profile = profile.map(|profile| format!("profile {profile}"));
+            facts.profile_id = profile.map(|profile| format!("P{profile}"));
+            parts.embed.insert("theme".to_owned(), SMUGGLED.into());
+            (parts, facts)
+        })
 }
 
 fn case() -> impl Strategy<Value = Case> {
     let items = prop_oneof![
         3 => prop::collection::vec(item(), 1),
         1 => prop::collection::vec(item(), 2..4),
+        2 => prop::collection::vec(plain_report(), 2..4),
     ];
-    (items, any::<bool>()).prop_map(|(items, master)| {
+    (items, any::<bool>(), 0..8usize).prop_map(|(mut items, master, differ)| {
+        agree(&mut items, differ);
         let mut case = Case::of([]).blob("x-a", "blob");
         case.items = items;
         if master { case.by_master_user() } else { case }
     })
 }
 
+/// Several items made up apart hardly ever fit under one token: lets them agree on whose they are, but for one thing.
+fn agree(items: &mut [(GrantParts, Artifact)], differ: usize) {
+    let Some(((first, facts), others)) = items.split_first_mut() else {
+        return;
+    };
+    for (parts, own) in others {
+        if differ != 1 {
+            parts.profile.clone_from(&first.profile);
+            own.profile_id.clone_from(&facts.profile_id);
+        }
+        if differ == 2 {
+            parts.principal = "other".into();
+        }
+        if differ != 3 {
+            parts.identity.clone_from(&first.identity);
+            parts
+                .dataset_identities
+                .clone_from(&first.dataset_identities);
+        }
+        if differ != 4 {
+            parts.save_as = first.save_as && matches!(parts.content, Content::Report { .. });
+        }
+        parts.workspace_version = first.workspace_version;
+        own.workspace = Arc::clone(&facts.workspace);
+        parts.security = first.security;
+        for dataset in &mut own.datasets {
+            if let Some(known) = facts.datasets.iter().find(|known| known.id == dataset.id) {
+                *dataset = Arc::clone(known);
+            }
+        }
+    }
+}
+
 fn list(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }
 
-/// Every entry is the whole identity that some grant gives for what it covers.
+/// Whether an entry is the whole of `given`; for a paginated report, its name and auditable context.
+fn is_whole(entry: &Value, given: &Identity) -> bool {
+    let named = match &given.username {
+        Some(name) => entry["username"] == *name,
+        None => {
+            let own = [OBJECT_ID, MASTER].map(Value::from);
+            own.contains(&entry["username"]) || entry["username"].is_null()
+        }
+    };
+    let same = |member: &str, given: Value| entry[member] == given;
+    let rest = if entry["reports"].is_null() {
+        list(&entry["roles"]) == list(&json!(given.roles))
+            && same("customData", json!(given.custom_data))
+            && entry["identityBlob"].is_null() == given.identity_blob.is_none()
+    } else {
+        entry["roles"].is_null() && entry["customData"].is_null() && entry["identityBlob"].is_null()
+    };
+    named && rest && same("auditableContext", json!(given.auditable_context))
+}
+
+/// Every entry covers one thing, and is the whole identity that a grant gives for that.
 fn assert_entry_is_granted(entry: &Value, case: &Case) -> Result<(), TestCaseError> {
+    let covered = [list(&entry["datasets"]), list(&entry["reports"])].concat();
+    prop_assert_eq!(covered.len(), 1);
     let granted = case.items.iter().any(|(parts, facts)| {
         let given = match entry["datasets"][0].as_str() {
             Some(id) if facts.datasets.iter().any(|dataset| dataset.id == id) => {
@@ -110,27 +252,7 @@ fn assert_entry_is_granted(entry: &Value, case: &Case) -> Result<(), TestCaseErr
             Some(_) => None,
             None => parts.identity.as_ref(),
         };
-        given.is_some_and(|given| {
-            let named = match &given.username {
-                Some(name) => entry["username"] == *name,
-                None => {
-                    [OBJECT_ID, MASTER]
-                        .map(Value::from)
-                        .contains(&entry["username"])
-                        || entry["username"].is_null()
-                }
-            };
-            let for_report = !entry["reports"].is_null();
-            let same = |member: &str, given: Value| entry[member] == given;
-            let audited = same("auditableContext", json!(given.auditable_context));
-            let rest = list(&entry["roles"]) == list(&json!(given.roles))
-                && same("customData", json!(given.custom_data))
-                && entry["identityBlob"].is_null() == given.identity_blob.is_none();
-            let nothing = entry["roles"].is_null()
-                && entry["customData"].is_null()
-                && entry["identityBlob"].is_null();
-            named && audited && if for_report { nothing } else { rest }
-        })
+        given.is_some_and(|given| is_whole(entry, given))
     });
     prop_assert!(granted, "{entry} was granted by nobody");
     Ok(())
@@ -153,13 +275,23 @@ fn assert_nothing_more(body: &Value, case: &Case) -> Result<(), TestCaseError> {
     }
     for report in list(&body["reports"]) {
         let of = |facts: &Artifact| matches!(&facts.content, ContentFacts::Report(of) if report["id"] == of.id);
-        prop_assert!(items().any(|(_, facts)| of(facts)));
+        let inside = |parts: &GrantParts| {
+            parts
+                .paginated_visuals
+                .iter()
+                .any(|id| report["id"] == id.to_ascii_lowercase())
+        };
+        prop_assert!(items().any(|(parts, facts)| of(facts) || inside(parts)));
         let edited = items().any(|(parts, facts)| of(facts) && parts.access == Access::Edit);
         prop_assert_eq!(report["allowEdit"] == true, edited);
     }
     for target in list(&body["targetWorkspaces"]) {
         let granted = items().any(|(parts, facts)| {
-            (parts.save_as && target["id"] == facts.workspace.id)
+            let copies = match &parts.save_as_workspace {
+                Some(elsewhere) => target["id"] == *elsewhere,
+                None => target["id"] == facts.workspace.id,
+            };
+            (parts.save_as && copies)
                 || (parts.access == Access::Create
                     && facts
                         .target_workspace
@@ -167,6 +299,108 @@ fn assert_nothing_more(body: &Value, case: &Case) -> Result<(), TestCaseError> {
                         .is_some_and(|of| target["id"] == of.id))
         });
         prop_assert!(granted, "{target} was granted by nobody");
+        // Whoever may save into a workspace may save a copy of any report under the token.
+        let guarded = items().find(|(parts, _)| match parts.content {
+            Content::Report { .. } => !parts.save_as,
+            Content::Visual { .. } => true,
+            _ => false,
+        });
+        prop_assert!(guarded.is_none(), "copies of {guarded:?} could be saved");
+    }
+    Ok(())
+}
+
+/// A V1 call: for the one item, in its workspace, with its right.
+fn assert_nothing_more_by_v1(path: &str, body: &Value, case: &Case) -> Result<(), TestCaseError> {
+    let [(parts, facts)] = case.items.as_slice() else {
+        return Err(TestCaseError::fail("a V1 call covers one item"));
+    };
+    let dataset = &facts.datasets[0].id;
+    let (below, dataset) = match &facts.content {
+        ContentFacts::Report(report) => (format!("reports/{}", report.id), None),
+        ContentFacts::Dashboard { id, .. } => (format!("dashboards/{id}"), None),
+        ContentFacts::Tile {
+            id, dashboard_id, ..
+        } => (format!("dashboards/{dashboard_id}/tiles/{id}"), None),
+        ContentFacts::Dataset if parts.access == Access::Create => {
+            ("reports".to_owned(), Some(dataset))
+        }
+        ContentFacts::Dataset => (format!("datasets/{dataset}"), None),
+    };
+    let workspace = &facts.workspace.id;
+    prop_assert_eq!(path, format!("groups/{workspace}/{below}/GenerateToken"));
+    let level = match parts.access {
+        Access::View => "View",
+        Access::Edit => "Edit",
+        Access::Create => "Create",
+    };
+    prop_assert_eq!(&body["accessLevel"], level);
+    prop_assert_eq!(&body["datasetId"], &json!(dataset));
+    prop_assert_eq!(body["allowSaveAs"] == true, parts.save_as);
+    // Copies go into the workspace of the call: nobody else's was named.
+    prop_assert!(
+        !parts.save_as
+            || parts
+                .save_as_workspace
+                .as_ref()
+                .is_none_or(|of| of == workspace)
+    );
+    let known = [
+        "accessLevel",
+        "datasetId",
+        "allowSaveAs",
+        "identities",
+        "lifetimeInMinutes",
+    ];
+    let members = body.as_object().unwrap();
+    prop_assert!(
+        members
+            .keys()
+            .all(|member| known.contains(&member.as_str())),
+        "{body}"
+    );
+    Ok(())
+}
+
+/// The page gets each item as it was granted, whatever the item's `embed` settings say.
+fn assert_page_is_granted(plan: &EmbedPlan, case: &Case) -> Result<(), TestCaseError> {
+    prop_assert_eq!(plan.items().len(), case.items.len());
+    for (planned, (parts, facts)) in plan.items().iter().zip(&case.items) {
+        let config = &planned.embed_config;
+        prop_assert_eq!(&*planned.item, parts.item.as_str());
+        let smuggled: Vec<&String> = config
+            .iter()
+            .filter(|(_, value)| *value == SMUGGLED)
+            .map(|(name, _)| name)
+            .collect();
+        prop_assert_eq!(smuggled, ["theme"]);
+        let shown = match &facts.content {
+            ContentFacts::Report(report) => Some(&report.id),
+            ContentFacts::Dashboard { id, .. } | ContentFacts::Tile { id, .. } => Some(id),
+            ContentFacts::Dataset => None,
+        };
+        let same =
+            |member: &str, expected: Value| config.get(member).unwrap_or(&Value::Null) == &expected;
+        prop_assert!(same("id", json!(shown)));
+        let right = match (&parts.content, parts.access, parts.save_as) {
+            (Content::Report { .. } | Content::Visual { .. }, Access::View, false) => Some((0, 0)),
+            (Content::Report { .. }, Access::View, true) => Some((2, 0)),
+            (Content::Report { .. } | Content::Visual { .. }, Access::Edit, false) => Some((1, 1)),
+            (Content::Report { .. }, Access::Edit, true) => Some((7, 1)),
+            _ => None,
+        };
+        let (permissions, mode) = right.unzip();
+        prop_assert!(
+            same("permissions", json!(permissions)) && same("viewMode", json!(mode)),
+            "{config:?}"
+        );
+        let bound = parts
+            .dataset_binding
+            .as_ref()
+            .map(|bound| json!({ "datasetId": bound }));
+        prop_assert!(same("datasetBinding", json!(bound)));
+        let paginated = matches!(parts.content, Content::PaginatedReport { .. });
+        prop_assert_eq!(planned.re_embed, paginated);
     }
     Ok(())
 }
@@ -179,21 +413,38 @@ fn assert_nothing_less(body: &Value, case: &Case, plan: &EmbedPlan) -> Result<()
             let covering = entries
                 .iter()
                 .filter(|entry| entry["datasets"] == json!([dataset.id]));
-            let count = covering.count();
+            let covering: Vec<&Value> = covering.collect();
+            let count = covering.len();
             prop_assert!(count <= 1);
             let own = parts.dataset_identities.get(&dataset.id);
-            let given = own.unwrap_or(&parts.identity).is_some();
+            let given = own.unwrap_or(&parts.identity).as_ref();
             let of_setting = parts.datasets.iter().find(|of| of.dataset == dataset.id);
             let open = match of_setting {
-                Some(setting) => setting.security == Security::None,
+                Some(setting) if setting.security != Security::Auto => {
+                    setting.security == Security::None
+                }
                 // A dashboard says so of each dataset by name.
-                None => {
-                    parts.security == Security::None
-                        && !matches!(parts.content, Content::Dashboard { .. })
+                Some(_) | None => {
+                    let of_its_own = match &facts.content {
+                        ContentFacts::Report(report) => {
+                            report.dataset_id.as_ref() == Some(&dataset.id)
+                        }
+                        ContentFacts::Dashboard { .. } | ContentFacts::Tile { .. } => {
+                            of_setting.is_none()
+                        }
+                        ContentFacts::Dataset => facts.datasets[0].id == dataset.id,
+                    };
+                    let by_name_only = matches!(parts.content, Content::Dashboard { .. });
+                    parts.security == Security::None && of_its_own && !by_name_only
                 }
             };
-            if given && !open {
-                prop_assert_eq!(count, 1, "an identity was dropped");
+            // Each item's own: what another item gives the same dataset would be no less wrong.
+            match given.filter(|_| !open) {
+                Some(given) => prop_assert!(
+                    covering.first().is_some_and(|entry| is_whole(entry, given)),
+                    "an identity was dropped or exchanged"
+                ),
+                None => prop_assert_eq!(count, 0, "an identity that this item was not given"),
             }
             if dataset.identity_required && count == 0 {
                 prop_assert!(
@@ -218,9 +469,19 @@ proptest! {
             }
             if plan.path() == "GenerateToken" {
                 assert_nothing_more(&body, &case)?;
+            } else {
+                assert_nothing_more_by_v1(plan.path(), &body, &case)?;
             }
             assert_nothing_less(&body, &case, &plan)?;
-            prop_assert!(body["lifetimeInMinutes"] == 10);
+            assert_page_is_granted(&plan, &case)?;
+            let bounds = case.items.iter().filter_map(|(parts, _)| parts.lifetime);
+            let minutes = bounds.fold(case.lifetime, Duration::min).as_secs() / 60;
+            prop_assert_eq!(&body["lifetimeInMinutes"], &json!(minutes));
+            prop_assert_eq!(plan.minter(), &case.minter);
+            for (parts, facts) in &case.items {
+                prop_assert_eq!(plan.profile_id(), facts.profile_id.as_deref());
+                prop_assert_eq!(&parts.principal, &plan.minter().name);
+            }
         }
     }
 }
@@ -230,13 +491,55 @@ fn enough_of_what_is_tried_becomes_a_plan() {
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let plans =
-        (0..1_000).filter_map(|_| case().new_tree(&mut runner).unwrap().current().build().ok());
-    let (opened, bare): (Vec<_>, Vec<_>) = plans.partition(|plan| !plan.identities().is_empty());
-    assert!(
-        opened.len() > 40 && bare.len() > 40,
-        "{} and {} of 1,000",
-        opened.len(),
-        bare.len()
-    );
+    let cases = (0..4_000).map(|_| case().new_tree(&mut runner).unwrap().current());
+    let plans: Vec<_> = cases
+        .filter_map(|case| Some((case.build().ok()?, case)))
+        .collect();
+    let count = |wanted: fn(&EmbedPlan, &Case) -> bool| {
+        plans
+            .iter()
+            .filter(|(plan, case)| wanted(plan, case))
+            .count()
+    };
+    let any = |wanted: fn(&GrantParts) -> bool| {
+        plans
+            .iter()
+            .filter(|(_, case)| case.items.iter().any(|(parts, _)| wanted(parts)))
+            .count()
+    };
+    for (what, count) in [
+        (
+            "with identities",
+            count(|plan, _| !plan.identities().is_empty()),
+        ),
+        ("without", count(|plan, _| plan.identities().is_empty())),
+        ("several items", count(|_, case| case.items.len() > 1)),
+        (
+            "by a master user",
+            count(|_, case| matches!(case.minter.kind, MinterKind::MasterUser { .. })),
+        ),
+        ("as a profile", count(|plan, _| plan.profile_id().is_some())),
+        ("V1", count(|plan, _| plan.path() != "GenerateToken")),
+        (
+            "classic",
+            any(|parts| parts.workspace_version == WorkspaceVersion::Classic),
+        ),
+        ("edit", any(|parts| parts.access == Access::Edit)),
+        ("copies", any(|parts| parts.save_as)),
+        (
+            "copies elsewhere",
+            any(|parts| parts.save_as && parts.save_as_workspace.is_some()),
+        ),
+        ("bound", any(|parts| parts.dataset_binding.is_some())),
+        (
+            "paginated inside",
+            any(|parts| !parts.paginated_visuals.is_empty()),
+        ),
+        (
+            "an identity of its own",
+            any(|parts| !parts.dataset_identities.is_empty()),
+        ),
+    ] {
+        assert!(count >= 5, "{what}: {count} of {} plans", plans.len());
+    }
 }
