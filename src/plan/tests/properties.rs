@@ -146,10 +146,33 @@ fn item() -> impl Strategy<Value = (GrantParts, Artifact)> {
         )
 }
 
+/// A report over one model: what several items under one token mostly are.
+fn plain_report() -> impl Strategy<Value = (GrantParts, Artifact)> {
+    let profile = prop::option::weighted(0.5, 0..2usize);
+    (
+        0..5usize,
+        dataset(),
+        some_identity(),
+        any::<(bool, bool)>(),
+        profile,
+    )
+        .prop_map(|(id, model, identity, (edit, save_as), profile)| {
+            let (mut parts, mut facts) = report(&format!("R{id}"), [model]);
+            parts.access = if edit { Access::Edit } else { Access::View };
+            parts.save_as = save_as;
+            parts.identity = identity;
+            parts.profile = profile.map(|profile| format!("profile {profile}"));
+            facts.profile_id = profile.map(|profile| format!("P{profile}"));
+            parts.embed.insert("theme".to_owned(), SMUGGLED.into());
+            (parts, facts)
+        })
+}
+
 fn case() -> impl Strategy<Value = Case> {
     let items = prop_oneof![
         3 => prop::collection::vec(item(), 1),
-        2 => prop::collection::vec(item(), 2..4),
+        1 => prop::collection::vec(item(), 2..4),
+        2 => prop::collection::vec(plain_report(), 2..4),
     ];
     (items, any::<bool>(), 0..8usize).prop_map(|(mut items, master, differ)| {
         agree(&mut items, differ);
