@@ -3,11 +3,7 @@
 //! verify: a token that was never seen, by algorithm, and one that is remembered. decide and plan: without any memory.
 //! warm answer: one request over loopback to a broker that has everything in memory.
 
-#![expect(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a tool for measurements; criterion's macros make public items"
-)]
+#![expect(clippy::unwrap_used, reason = "a tool for measurements")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

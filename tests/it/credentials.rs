@@ -191,6 +191,9 @@ async fn a_header_or_cookie_that_is_not_configured_is_no_credential() {
     sent(beside.bearer_auth(&token)).await.ok();
 }
 
+/// Headers of a request with the cookie, whether it is safe, and whether it passes.
+type Row<'a> = (&'a [(&'a str, &'a str)], bool, bool);
+
 #[tokio::test]
 async fn a_cookie_works_for_our_pages_only() {
     let app = with(COOKIE).start().await;
@@ -203,7 +206,7 @@ async fn a_cookie_works_for_our_pages_only() {
     let site = ("sec-fetch-site", "same-site");
     let cross = ("sec-fetch-site", "cross-site");
     let none = ("sec-fetch-site", "none");
-    let rows: [(&[(&str, &str)], bool, bool); 11] = [
+    let rows: [Row<'_>; 11] = [
         // headers, POST, GET
         (&[listed], true, true),
         (&[listed, cross], true, true),

@@ -492,6 +492,7 @@ fn page(app: &TestApp) -> String {
 // === refusals ===
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table, read from top to bottom")]
 async fn refusals_come_in_the_documented_order() {
     let app = TestApp::setup()
         .section("rate_limit: { per_caller_per_minute: 0 }")

@@ -33,7 +33,6 @@ pub(crate) struct Setup {
     upstream_mark: Option<&'static str>,
     policy: Option<String>,
     policy_edits: Vec<(String, String)>,
-    options: Options,
     beside: Option<Arc<Upstream>>,
     before: Vec<(Method, &'static str, Value)>,
     expect_ready: bool,
@@ -242,11 +241,6 @@ impl TestApp {
     pub(crate) fn upstream_ca(&self) -> &str {
         self.upstream.ca_pem()
     }
-
-    /// Drains and ends the broker.
-    pub(crate) async fn stop(&mut self) {
-        self.app.take().unwrap().stop().await;
-    }
 }
 
 impl Setup {
@@ -298,13 +292,6 @@ impl Setup {
     #[must_use]
     pub(crate) fn policy(mut self, yaml: impl Into<String>) -> Self {
         self.policy = Some(yaml.into());
-        self
-    }
-
-    /// Other options of the simulated services.
-    #[must_use]
-    pub(crate) fn upstream(mut self, options: Options) -> Self {
-        self.options = options;
         self
     }
 
@@ -369,7 +356,7 @@ impl Setup {
             .unwrap();
         let upstream = match self.beside {
             Some(upstream) => upstream,
-            None => Arc::new(Upstream::start(self.options).await.unwrap()),
+            None => Arc::new(Upstream::start(Options::default()).await.unwrap()),
         };
         for (method, path, body) in self.before {
             let request = client

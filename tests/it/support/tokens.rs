@@ -73,14 +73,6 @@ impl Signer {
     pub(crate) fn sign_text(&self, header: &str, payload: &str) -> String {
         sign(&self.key, self.algorithm, header, payload)
     }
-
-    /// A token with this key id.
-    pub(crate) fn token(&self, kid: &str, claims: &Value) -> String {
-        self.sign(
-            &json!({"alg": self.algorithm, "typ": "JWT", "kid": kid}),
-            claims,
-        )
-    }
 }
 
 /// HS256 with something public as the secret: the classic confusion of algorithms.
