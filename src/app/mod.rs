@@ -73,6 +73,8 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, file: &Path) -> Result<Self, StartError> {
+        // First, so that nothing goes uncounted.
+        let recorder = metrics::install();
         let server = config.server.clone();
         let parts = Parts::build(config, None).await?;
         parts.verifier.warm_up();
@@ -98,7 +100,6 @@ impl App {
             max_in_flight: server.max_in_flight,
             request_timeout: server.request_timeout,
         };
-        let recorder = metrics::install();
         let reloader = Reloader::new(parts, file.to_owned(), state.clone());
         let shared = reloader.shared();
         app.serve(&shared, recorder.clone(), limits, [traffic, ops]);
