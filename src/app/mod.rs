@@ -79,6 +79,8 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, file: &Path) -> Result<Self, StartError> {
+        // First, so that nothing goes uncounted.
+        let recorder = metrics::install();
         let server = config.server.clone();
         let parts = Parts::build(config, None).await?;
         parts.verifier.warm_up();
@@ -107,7 +109,6 @@ impl App {
             max_in_flight: server.max_in_flight,
             request_timeout: server.request_timeout,
         };
-        let recorder = metrics::install();
         app.serve(&shared, recorder.clone(), limits, [traffic, ops]);
         app.spawn_until_stop(reloader.run(orders));
         app.spawn_until_stop(status::upkeep(Arc::clone(&shared), recorder));

@@ -207,3 +207,42 @@ impl Audit {
         self.floods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_keeps_nothing_is_no_trail() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config = config::Audit {
+            sink: config::AuditSink::File,
+            file: Some(file.path().to_owned()),
+            ..config::Audit::default()
+        };
+        let audit = Audit::open(&config, None).unwrap();
+        let record = || {
+            let record = AuditRecord::new(
+                Event::EmbedToken,
+                "id".into(),
+                None,
+                OffsetDateTime::UNIX_EPOCH,
+            );
+            AuditRecord {
+                sub: Some("u".into()),
+                ..record
+            }
+        };
+        audit.write(record()).await.unwrap();
+        // As after a sync that failed.
+        audit.status.unsynced.store(true, Ordering::Relaxed);
+        assert_eq!(audit.write(record()).await, Err(Unavailable));
+        assert!(audit.status().failing);
+        // The next sync, within a second, brings the content to the disk after all.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        audit.write(record()).await.unwrap();
+        assert!(!audit.status().failing);
+    }
+}

@@ -248,7 +248,7 @@ impl Verifier {
             caller: caller.clone(),
             issuer: index,
             keys,
-            until: expires_at + self.leeway,
+            until: expires_at.saturating_add(self.leeway),
         };
         self.remembered.insert(hash, verified);
         Ok(caller)

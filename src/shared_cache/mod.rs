@@ -167,7 +167,7 @@ impl SharedCache {
         let complaint = complaints.join("; ");
         let mut before = self.complaint();
         if *before != complaint && !complaint.is_empty() {
-            tracing::warn!(%complaint, "shared cache");
+            tracing::warn!(%complaint, "shared cache: another key is in use, or a key cannot be read");
         }
         *before = complaint;
     }
