@@ -23,5 +23,4 @@ pub fn begin(_: &Span, _: &HeaderMap, _: &Method, _: &'static str) {}
 pub fn answered(_: &Span, _: u16, _: Option<&'static str>) {}
 
 /// Nothing to do.
-#[expect(clippy::unused_async, reason = "as its namesake")]
 pub async fn flush() {}
