@@ -26,7 +26,16 @@ pub(super) fn shape(mut tree: Value) -> (Config, Vec<Mistake>) {
         let segments: Vec<Segment> = error.path().iter().cloned().collect();
         let problem = innermost(error.inner());
         let place = gone.path(&segments);
-        mistakes.push(Mistake::new(place, &problem, remedy(&problem)));
+        // A key that was faulty and is gone now is missing by our own doing.
+        let gone_before = missing(error.inner()).is_some_and(|key| {
+            let key = format!("{place}.{key}");
+            mistakes
+                .iter()
+                .any(|mistake: &Mistake| mistake.place == key)
+        });
+        if !gone_before {
+            mistakes.push(Mistake::new(place, &problem, remedy(&problem)));
+        }
         if !take_out(&mut tree, &segments, &mut gone, &[]) {
             return (Config::default(), mistakes);
         }
@@ -106,17 +115,25 @@ fn innermost(error: &ConfigError) -> String {
             expected,
             ..
         } => format!("is {unexpected}, expected {expected}"),
-        ConfigError::NotFound(path) => {
-            let key = path.rsplit([']', '.']).next().unwrap_or_default();
-            format!("the key `{key}` is missing")
-        }
         other => {
+            if let Some(key) = missing(other) {
+                return format!("the key `{key}` is missing");
+            }
             let text = other.to_string();
             match text.split_once(" does not have variant constructor ") {
                 Some((_, word)) => format!("`{word}` is none of the words it takes"),
                 None => text,
             }
         }
+    }
+}
+
+/// The key that is needed and not there.
+fn missing(error: &ConfigError) -> Option<&str> {
+    match error {
+        ConfigError::At { error, .. } => missing(error),
+        ConfigError::NotFound(path) => path.rsplit([']', '.']).next(),
+        _ => None,
     }
 }
 

@@ -246,6 +246,9 @@ fn a_secret_is_given_in_exactly_one_way() {
         &principal("kind: client_secret, secret_env: EMBED_BROKER_NO_SUCH_VARIABLE"),
         &[place],
     );
+    // A faulty key is not missing as well.
+    let kind = "principals.default.credentials[0].kind";
+    assert_places(&principal("kind: password, secret: s"), &[kind]);
     // YAML would make 7 of it, and a secret that was changed on the way is worse than one that is refused.
     assert_places(
         &principal("kind: client_secret, secret: 007"),

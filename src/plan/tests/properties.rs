@@ -221,12 +221,11 @@ fn list(value: &Value) -> Vec<Value> {
 
 /// Whether an entry is the whole of `given`; for a paginated report, its name and auditable context.
 fn is_whole(entry: &Value, given: &Identity) -> bool {
-    let named = match &given.username {
-        Some(name) => entry["username"] == *name,
-        None => {
-            let own = [OBJECT_ID, MASTER].map(Value::from);
-            own.contains(&entry["username"]) || entry["username"].is_null()
-        }
+    let named = if let Some(name) = &given.username {
+        entry["username"] == *name
+    } else {
+        let own = [OBJECT_ID, MASTER].map(Value::from);
+        own.contains(&entry["username"]) || entry["username"].is_null()
     };
     let same = |member: &str, given: Value| entry[member] == given;
     let rest = if entry["reports"].is_null() {
@@ -439,12 +438,11 @@ fn assert_nothing_less(body: &Value, case: &Case, plan: &EmbedPlan) -> Result<()
                 }
             };
             // Each item's own: what another item gives the same dataset would be no less wrong.
-            match given.filter(|_| !open) {
-                Some(given) => prop_assert!(
-                    covering.first().is_some_and(|entry| is_whole(entry, given)),
-                    "an identity was dropped or exchanged"
-                ),
-                None => prop_assert_eq!(count, 0, "an identity that this item was not given"),
+            if let Some(given) = given.filter(|_| !open) {
+                let whole = covering.first().is_some_and(|entry| is_whole(entry, given));
+                prop_assert!(whole, "an identity was dropped or exchanged");
+            } else {
+                prop_assert_eq!(count, 0, "an identity that this item was not given");
             }
             if dataset.identity_required && count == 0 {
                 prop_assert!(

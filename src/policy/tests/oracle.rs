@@ -37,6 +37,10 @@ struct Who {
     custom_data: bool,
 }
 
+#[expect(
+    clippy::option_option,
+    reason = "an identity of its own may be that there is none"
+)]
 #[derive(Clone, Debug)]
 struct Gift {
     access: Access,
@@ -55,6 +59,7 @@ struct Rule {
     gift: Option<Gift>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the item")]
 #[derive(Clone, Copy, Debug)]
 struct Item {
     kind: Kind,
@@ -68,7 +73,7 @@ struct Item {
 // === the policy as text ===
 
 impl Item {
-    fn yaml(&self, name: usize) -> String {
+    fn yaml(self, name: usize) -> String {
         let report = if self.target {
             "'*'"
         } else {
@@ -102,7 +107,7 @@ impl Item {
         format!("  i{name}: {{ {shown}, workspace: {workspace}{profile}{principal}{dataset} }}\n")
     }
 
-    fn uses_row(&self) -> bool {
+    fn uses_row(self) -> bool {
         self.by_row || self.principal || self.profile == Some(true)
     }
 }
