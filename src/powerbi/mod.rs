@@ -32,6 +32,8 @@ use tokio::time::Instant;
 
 pub use breaker::{BreakerState, PrincipalStatus};
 pub use diagnosis::{TrialUsage, WorkspaceUser};
+#[cfg(fuzzing)]
+pub use errors::fuzz_classify;
 pub use observer::{Call, CallKind, CallOutcome, Observer};
 
 use self::bearers::Bearers;
