@@ -145,3 +145,15 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
+
+/// The door for `fuzz/`: reads a body as a request does.
+#[cfg(fuzzing)]
+pub async fn fuzz_request_body(body: axum::body::Bytes) -> Result<Ask, Problem> {
+    let json = axum::http::HeaderValue::from_static("application/json");
+    let headers = [(axum::http::header::CONTENT_TYPE, json)]
+        .into_iter()
+        .collect();
+    extract::json::<Body>(&headers, body.into())
+        .await?
+        .try_into()
+}

@@ -36,6 +36,8 @@ use tower::{BoxError, Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use edge::Edge;
+#[cfg(fuzzing)]
+pub use embed::fuzz_request_body;
 pub use extract::{MAX_BODY, Peer, RequestId};
 pub use problem::Problem;
 

@@ -397,5 +397,11 @@ fn excerpt(message: &str) -> String {
         .collect()
 }
 
+/// The door for `fuzz/`: what an answer that is no success comes to.
+#[cfg(fuzzing)]
+pub fn fuzz_classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    classify(status, headers, body).into_error("default")
+}
+
 #[cfg(test)]
 mod tests;

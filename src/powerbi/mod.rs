@@ -37,6 +37,8 @@ pub use diagnosis::{
     Capacity, GatewaySource, GatewayUser, TrialUsage, WorkspaceDetails, WorkspaceUser,
 };
 pub use errors::Trouble;
+#[cfg(fuzzing)]
+pub use errors::fuzz_classify;
 pub use facts::UsedFacts;
 pub use observer::{Call, CallKind, CallOutcome, Observer};
 
