@@ -17,7 +17,7 @@ BEARER = {"Authorization": "Bearer " + os.environ["BEARER"]}
 RIGHTS = {"report": ["view", "edit"], "visual": ["view", "edit"], "create_report": ["create"]}
 # In the sandbox's policy: items whose rule gives "save a copy" to managers, and items that need a header with a blob.
 MANAGERS_SAVE_COPIES = {"benchmarks"}
-WITH_BLOB = {"orders", "orders-by-region"}
+WITH_BLOB = {"orders", "order-book", "orders-by-region"}
 
 
 def get(path):
