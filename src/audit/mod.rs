@@ -61,7 +61,7 @@ pub struct AuditStatus {
 }
 
 impl Audit {
-    /// Opens the sink; counts go on from those of `previous`.
+    /// Opens the sink; counts go on from those of `previous`. To be called within a runtime.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.

@@ -1,6 +1,7 @@
 //! What a record holds. `docs/audit.schema.json` describes it for those who read the trail; a test holds the two equal.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -47,13 +48,13 @@ pub struct AuditRecord {
     pub target: Option<String>,
     /// The rules that decided, without repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
+    pub rule: Option<Arc<str>>,
     /// The right granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access: Option<&'static str>,
     /// The effective identities in the token; blobs as their SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity: Option<Vec<Value>>,
+    pub identity: Option<Arc<[Value]>>,
     /// Configured name of the principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,

@@ -1,5 +1,8 @@
 //! Where records go: a thread that writes what has queued up, and brings a file's content to the disk.
 //!
+//! Between the requests and that thread stands a task: to wake a thread, and to be woken by one, takes longer than to
+//! write, so records go over in batches, and one wake each way serves all of them.
+//!
 //! A line counts as taken when the operating system has it: it survives the end of this process. Whether it survives
 //! a power cut is up to `audit.fsync`: with `interval` a second thread syncs once a second, so that no request waits
 //! for a disk and at most the last second is lost; with `always` a line counts as taken when it is on the disk, and
@@ -35,6 +38,18 @@ pub(super) enum Order {
     Flush(oneshot::Sender<()>),
 }
 
+/// What goes to the thread at once, and where it says that it is done.
+struct Batch {
+    orders: Vec<Order>,
+    done: oneshot::Sender<Outcome>,
+}
+
+/// What became of a batch: whether its lines were written, and who waits to hear it.
+struct Outcome {
+    written: bool,
+    waiting: Vec<oneshot::Sender<bool>>,
+}
+
 /// How the sink is doing, for everybody.
 #[derive(Debug, Default)]
 pub(super) struct Status {
@@ -55,7 +70,8 @@ pub(super) struct Counts {
     pub(super) syncs: AtomicU64,
 }
 
-/// Opens the sink and starts its threads; they end when the sender is gone and everything is written.
+/// Opens the sink and starts its task and threads; they end when the sender is gone and everything is written. Needs
+/// a runtime around it.
 pub(super) fn start(
     config: &config::Audit,
     status: &Arc<Status>,
@@ -74,6 +90,7 @@ pub(super) fn start(
         (AuditSink::File | AuditSink::Stdout, _) => Sink::Stdout,
     };
     let (lines, orders) = mpsc::channel(QUEUE);
+    let (batches, work) = mpsc::channel(1);
     let writer = Writer {
         sink,
         status: Arc::clone(status),
@@ -82,8 +99,32 @@ pub(super) fn start(
     };
     std::thread::Builder::new()
         .name("audit".into())
-        .spawn(move || writer.run(orders))?;
+        .spawn(move || writer.run(work))?;
+    tokio::spawn(hand_over(orders, batches));
     Ok(lines)
+}
+
+async fn hand_over(mut orders: mpsc::Receiver<Order>, batches: mpsc::Sender<Batch>) {
+    let mut waiting = Vec::new();
+    while orders.recv_many(&mut waiting, QUEUE).await > 0 {
+        // Requests that are about to put in theirs go first.
+        tokio::task::yield_now().await;
+        while waiting.len() < QUEUE
+            && let Ok(order) = orders.try_recv()
+        {
+            waiting.push(order);
+        }
+        let (done, outcome) = oneshot::channel();
+        let orders = std::mem::take(&mut waiting);
+        // Without the thread nobody hears anything, which counts as a failure.
+        if batches.send(Batch { orders, done }).await.is_err() {
+            return;
+        }
+        let Ok(outcome) = outcome.await else { return };
+        for taken in outcome.waiting {
+            let _ = taken.send(outcome.written);
+        }
+    }
 }
 
 enum Sink {
@@ -197,19 +238,19 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let mut batch = Vec::new();
-        while orders.blocking_recv_many(&mut batch, QUEUE) > 0 {
-            self.carry_out(batch.drain(..));
+    fn run(mut self, mut work: mpsc::Receiver<Batch>) {
+        while let Some(batch) = work.blocking_recv() {
+            let outcome = self.carry_out(batch.orders);
+            let _ = batch.done.send(outcome);
         }
         self.sync();
     }
 
     /// One system call for all lines of a batch: under load that is many.
-    fn carry_out(&mut self, batch: impl Iterator<Item = Order>) {
+    fn carry_out(&mut self, orders: Vec<Order>) -> Outcome {
         let (mut text, mut lines, mut waiting, mut flushes, mut reopens) =
             (Vec::new(), 0, Vec::new(), Vec::new(), Vec::new());
-        for order in batch {
+        for order in orders {
             match order {
                 Order::Line { text: line, taken } => {
                     text.extend_from_slice(&line);
@@ -227,9 +268,6 @@ impl Writer {
             &self.status.counts.lost
         };
         counter.fetch_add(lines, Ordering::Relaxed);
-        for taken in waiting {
-            let _ = taken.send(written);
-        }
         if !flushes.is_empty() {
             self.sync();
         }
@@ -239,6 +277,7 @@ impl Writer {
         for done in flushes.into_iter().chain(reopens) {
             let _ = done.send(());
         }
+        Outcome { written, waiting }
     }
 
     fn write(&mut self, text: &[u8]) -> bool {

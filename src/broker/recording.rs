@@ -63,14 +63,8 @@ impl Recording {
     }
 
     pub(super) fn granted(&self, grants: &[Grant]) {
-        let mut rules: Vec<&str> = Vec::new();
-        for grant in grants {
-            if !rules.contains(&&**grant.rule()) {
-                rules.push(grant.rule());
-            }
-        }
         self.note(|record| {
-            record.rule = Some(rules.join(", "));
+            record.rule = rules(grants);
             record.access = grants.iter().map(Grant::access).max().map(access);
             record.principal = grants.first().map(|grant| grant.principal().to_owned());
             record.profile = grants.first().and_then(Grant::profile).map(str::to_owned);
@@ -79,12 +73,12 @@ impl Recording {
 
     /// The rule that refused, where one did.
     pub(super) fn refused_by(&self, rule: &str) {
-        self.note(|record| record.rule = Some(rule.to_owned()));
+        self.note(|record| record.rule = Some(rule.into()));
     }
 
     pub(super) fn planned(&self, plan: &EmbedPlan) {
         self.note(|record| {
-            record.identity = Some(plan.identities().to_vec());
+            record.identity = Some(Arc::clone(plan.identities()));
             if let Some(profile) = plan.profile_id() {
                 record.profile = Some(profile.to_owned());
             }
@@ -148,6 +142,26 @@ pub(super) fn note_refusal<T>(
         Denied::NotPermitted { rule: None, .. }
         | Denied::Unfit { .. }
         | Denied::NotCombinable { .. } => {}
+    })
+}
+
+/// The rules that decided, without repeats.
+fn rules(grants: &[Grant]) -> Option<Arc<str>> {
+    let (first, others) = grants.split_first()?;
+    let mut rules = vec![first.rule()];
+    for grant in others {
+        if !rules.contains(&grant.rule()) {
+            rules.push(grant.rule());
+        }
+    }
+    Some(match rules[..] {
+        [only] => Arc::clone(only),
+        _ => rules
+            .iter()
+            .map(|rule| &***rule)
+            .collect::<Vec<_>>()
+            .join(", ")
+            .into(),
     })
 }
 

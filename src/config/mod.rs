@@ -1,4 +1,4 @@
-//! Every setting of the broker, on one page.
+//! Every setting of the broker, on one page; those of principals are on the next ([`Principal`]).
 //!
 //! The structs below are the shape of `config/broker.yaml`; their doc comments are the reference that
 //! `embed-broker schema config` prints. [`load`](Config::load) reads the file and the environment, reports
@@ -6,8 +6,10 @@
 //! Nothing here does network I/O, and no other module reads the environment.
 
 mod cloud;
+mod defaults;
 mod load;
 mod platform;
+mod principal;
 mod redis;
 mod secret;
 mod shape;
@@ -27,6 +29,10 @@ use url::Url;
 pub use cloud::{Cloud, CloudHosts};
 pub use load::{Mistake, Mistakes};
 pub use platform::federated_token_file;
+pub use principal::{
+    ClientCertificate, ClientSecret, Credential, ManagedIdentity, MasterUser, Principal,
+    WorkloadIdentity,
+};
 pub use secret::{Secret, SecretError};
 pub use validate::{is_loopback, secure_or_loopback};
 
@@ -199,131 +205,6 @@ pub enum AnyTenant {
     Any,
 }
 
-/// An Entra identity that mints embed tokens.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Principal {
-    /// The cloud it lives in; gives the default of every host below.
-    pub cloud: Cloud,
-    /// Entra tenant id (GUID).
-    pub tenant_id: String,
-    /// Application (client) id (GUID).
-    pub client_id: String,
-    /// Object id of the service principal (from Enterprise applications, not App registrations); needed for Azure
-    /// Analysis Services live connections.
-    pub object_id: Option<String>,
-    /// Credentials of this one identity, tried in order.
-    pub credentials: Vec<Credential>,
-    /// Consent to a master user, who sees all rows of an RLS model when no identity is sent.
-    pub allow_master_user: bool,
-    /// Override of the cloud's authority.
-    pub authority_url: Option<Url>,
-    /// Override of the cloud's scope.
-    pub scope: Option<String>,
-    /// Override of the cloud's Power BI API root.
-    pub api_url: Option<Url>,
-    /// Override of the cloud's embed hosts; empty: the cloud's.
-    pub embed_hosts: Vec<String>,
-}
-
-/// One way in which a principal proves itself to Entra.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Credential {
-    /// A client secret.
-    ClientSecret(ClientSecret),
-    /// A certificate, as a PS256 client assertion.
-    ClientCertificate(ClientCertificate),
-    /// A Kubernetes workload identity (`AZURE_FEDERATED_TOKEN_FILE`).
-    WorkloadIdentity(WorkloadIdentity),
-    /// An Azure managed identity.
-    ManagedIdentity(ManagedIdentity),
-    /// A user's name and password (ROPC); discouraged.
-    MasterUser(MasterUser),
-}
-
-/// A client secret.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClientSecret {
-    /// The secret itself.
-    #[schemars(with = "Option<String>")]
-    pub secret: Option<secret::Plain>,
-    /// File with the secret, re-read when it changes.
-    pub secret_file: Option<PathBuf>,
-    /// Environment variable with the secret.
-    pub secret_env: Option<String>,
-    /// When the secret expires (RFC 3339), for the expiry metric; Entra does not tell.
-    pub expires: Option<String>,
-    /// The resolved secret.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub resolved: Secret,
-}
-
-/// A certificate and its key.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClientCertificate {
-    /// PEM with key and certificate.
-    #[schemars(with = "Option<String>")]
-    pub certificate: Option<secret::Plain>,
-    /// File with the PEM of key and certificate, re-read when it changes.
-    pub certificate_file: Option<PathBuf>,
-    /// Environment variable with the PEM.
-    pub certificate_env: Option<String>,
-    /// Password of the key, when it is encrypted.
-    #[schemars(with = "Option<String>")]
-    pub password: Option<secret::Plain>,
-    /// File with the password.
-    pub password_file: Option<PathBuf>,
-    /// Environment variable with the password.
-    pub password_env: Option<String>,
-    /// The resolved PEM.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub resolved: Secret,
-    /// The resolved password.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub resolved_password: Option<Secret>,
-}
-
-/// A Kubernetes workload identity.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct WorkloadIdentity {
-    /// The projected token's file; default: `AZURE_FEDERATED_TOKEN_FILE`.
-    pub token_file: Option<PathBuf>,
-}
-
-/// An Azure managed identity.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ManagedIdentity {
-    /// Client id of a user-assigned identity; omitted: the system-assigned one.
-    pub client_id: Option<String>,
-}
-
-/// A user's name and password.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct MasterUser {
-    /// User principal name.
-    pub username: String,
-    /// The password itself.
-    #[schemars(with = "Option<String>")]
-    pub password: Option<secret::Plain>,
-    /// File with the password, re-read when it changes.
-    pub password_file: Option<PathBuf>,
-    /// Environment variable with the password.
-    pub password_env: Option<String>,
-    /// The resolved password.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub resolved: Secret,
-}
-
 /// Lifetimes of embed tokens and of the Entra tokens that mint them.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -468,179 +349,4 @@ pub enum LogFormat {
     Json,
     /// For people at a terminal.
     Text,
-}
-
-// === defaults ===
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            server: Server::default(),
-            cors: Cors::default(),
-            tls: Tls::default(),
-            rate_limit: RateLimit::default(),
-            authn: Authn::default(),
-            principals: BTreeMap::new(),
-            tokens: Tokens::default(),
-            cache: Cache::default(),
-            audit: Audit::default(),
-            telemetry: Telemetry::default(),
-            policy_file: PathBuf::from("policy.yaml"),
-        }
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
-            ops_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
-            request_timeout: Duration::from_secs(10),
-            shutdown_grace: Duration::from_secs(20),
-            max_in_flight: 1024,
-            trusted_proxies: Vec::new(),
-        }
-    }
-}
-
-impl Default for RateLimit {
-    fn default() -> Self {
-        Self {
-            per_caller_per_minute: 60,
-            burst: 20,
-        }
-    }
-}
-
-impl Default for Authn {
-    fn default() -> Self {
-        Self {
-            token_header: None,
-            cookie: None,
-            leeway: Duration::from_secs(30),
-            issuers: Vec::new(),
-        }
-    }
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        Self {
-            lifetime: Duration::from_secs(60 * 60),
-            min_lifetime: Duration::from_secs(30 * 60),
-            min_remaining: Duration::from_secs(10 * 60),
-            bind_to_caller_session: false,
-        }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            embed_tokens_max_bytes: 64 * 1024 * 1024,
-            metadata_ttl: Duration::from_secs(15 * 60),
-            metadata_stale: Duration::from_secs(60 * 60),
-            redis: None,
-        }
-    }
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: None,
-            url_file: None,
-            url_env: None,
-            allow_plaintext: false,
-            key: None,
-            key_file: None,
-            key_env: None,
-            key_previous: None,
-            key_previous_file: None,
-            key_previous_env: None,
-            prefix: "embed-broker:".into(),
-            timeout: Duration::from_millis(50),
-            lock_ttl: Duration::from_secs(5),
-            resolved_url: Secret::default(),
-            keys: Vec::new(),
-        }
-    }
-}
-
-impl Default for Audit {
-    fn default() -> Self {
-        Self {
-            sink: AuditSink::Stdout,
-            file: None,
-            required: true,
-            fsync: AuditFsync::Interval,
-        }
-    }
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self {
-            log_format: LogFormat::Json,
-            log_level: "info".into(),
-            otlp_endpoint: None,
-        }
-    }
-}
-
-// === what a principal resolves to ===
-
-impl Principal {
-    /// Where tokens are asked for, without the tenant.
-    #[must_use]
-    pub fn authority(&self) -> Url {
-        self.authority_url
-            .clone()
-            .unwrap_or_else(|| self.cloud.hosts().authority)
-    }
-
-    /// The scope of the Entra token.
-    #[must_use]
-    pub fn scope(&self) -> String {
-        self.scope
-            .clone()
-            .unwrap_or_else(|| self.cloud.hosts().scope.to_owned())
-    }
-
-    /// The root of the Power BI REST API, before `v1.0/myorg`.
-    #[must_use]
-    pub fn api_root(&self) -> Url {
-        self.api_url
-            .clone()
-            .unwrap_or_else(|| self.cloud.hosts().api)
-    }
-
-    /// Hosts that an embed URL may name.
-    #[must_use]
-    pub fn embed_hosts(&self) -> Vec<String> {
-        if self.embed_hosts.is_empty() {
-            self.cloud
-                .hosts()
-                .embed_hosts
-                .iter()
-                .map(|&host| host.to_owned())
-                .collect()
-        } else {
-            self.embed_hosts.clone()
-        }
-    }
-
-    /// The master user's name, when this principal is one.
-    #[must_use]
-    pub fn master_user(&self) -> Option<&str> {
-        self.credentials
-            .iter()
-            .find_map(|credential| match credential {
-                Credential::MasterUser(user) => Some(user.username.as_str()),
-                Credential::ClientSecret(_)
-                | Credential::ClientCertificate(_)
-                | Credential::WorkloadIdentity(_)
-                | Credential::ManagedIdentity(_) => None,
-            })
-    }
 }

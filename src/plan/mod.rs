@@ -99,7 +99,7 @@ pub struct EmbedPlan {
     lifetime: Duration,
     cache_until: CacheUntil,
     items: Vec<PlannedItem>,
-    identities: Vec<Value>,
+    identities: Arc<[Value]>,
     unfiltered_by_master_user: bool,
 }
 
@@ -156,7 +156,7 @@ impl EmbedPlan {
             key: PlanKey::of(&minter, profile_id.as_deref(), &call.path, &body),
             unfiltered_by_master_user: call.bare
                 && matches!(minter.kind, MinterKind::MasterUser { .. }),
-            identities: audited(&call.request),
+            identities: audited(&call.request).into(),
             minter,
             profile_id,
             path: call.path,
@@ -209,7 +209,7 @@ impl EmbedPlan {
     }
     /// The effective identities for the audit record, blobs as hashes.
     #[must_use]
-    pub fn identities(&self) -> &[Value] {
+    pub fn identities(&self) -> &Arc<[Value]> {
         &self.identities
     }
     /// Whether a master user mints without identity for some dataset: then its facts must be fresh.

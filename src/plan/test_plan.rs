@@ -33,7 +33,7 @@ impl EmbedPlan {
             lifetime: parts.lifetime,
             cache_until: parts.cache_until,
             items: Vec::new(),
-            identities: Vec::new(),
+            identities: [].into(),
             unfiltered_by_master_user: false,
         }
     }

@@ -166,7 +166,7 @@ pub enum Error {
     #[error("Power BI gave an answer that cannot be used: {0}")]
     InvalidResponse(Trouble),
     /// The time for this request was spent.
-    #[error("Power BI did not answer in time")]
+    #[error("neither Entra nor Power BI had answered when `server.request_timeout` was spent")]
     TimedOut,
     /// No Entra token.
     #[error(transparent)]

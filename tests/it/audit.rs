@@ -28,7 +28,7 @@ fn full() -> AuditRecord {
         target: Some("t".into()),
         rule: Some("r".into()),
         access: Some("view"),
-        identity: Some(vec![json!({"username": "u", "auditableContext": "c"})]),
+        identity: Some([json!({"username": "u", "auditableContext": "c"})].into()),
         principal: Some("default".into()),
         profile: Some("p".into()),
         token_id: Some("4b76f5ed-5a06-4150-8d1b-60f8e4c186f4".into()),

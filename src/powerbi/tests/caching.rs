@@ -136,10 +136,11 @@ async fn an_aged_fact_is_served_at_once_and_renewed_in_the_background() {
 async fn facts_that_cannot_be_renewed_go_on_for_a_service_principal_until_they_are_stale() {
     let (fake, down) = breakable().await;
     let setup = Setup {
-        cache: ages(Duration::from_millis(500)),
+        cache: ages(Duration::from_secs(2)),
         ..Setup::default()
     };
     let power_bi = setup.power_bi(&fake);
+    let began = tokio::time::Instant::now();
     facts(&power_bi, grant(report(R))).await.unwrap();
     down.store(true, SeqCst);
     tokio::time::sleep(TTL + Duration::from_millis(50)).await;
@@ -148,7 +149,7 @@ async fn facts_that_cannot_be_renewed_go_on_for_a_service_principal_until_they_a
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(fake.count(), 6, "a failed renewal is not repeated at once");
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep_until(began + TTL + Duration::from_millis(2500)).await;
     let result = facts(&power_bi, grant(report(R))).await;
     assert!(matches!(result, Err(Error::Rejected { .. })), "{result:?}");
 }
