@@ -4,9 +4,9 @@ use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use secrecy::ExposeSecret as _;
 use serde::de::value::StringDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -35,7 +35,7 @@ struct Body {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer<'a> {
-    token: &'a str,
+    token: &'a RawValue,
     token_id: &'a str,
     #[serde(with = "time::serde::rfc3339")]
     expiration: OffsetDateTime,
@@ -58,7 +58,7 @@ struct EmbedConfig<'a> {
     #[serde(flatten)]
     planned: &'a Map<String, Value>,
     #[serde(rename = "accessToken")]
-    access_token: &'a str,
+    access_token: &'a RawValue,
 }
 
 /// Answers with a token and, for each item, what the page needs.
@@ -109,7 +109,7 @@ impl TryFrom<Body> for Ask {
 
 impl<'a> From<&'a Issued> for Answer<'a> {
     fn from(issued: &'a Issued) -> Self {
-        let token = issued.token.secret().expose_secret();
+        let token = issued.token.json();
         let items = issued.items().iter().map(|planned| AnswerItem {
             item: &planned.item,
             renewal: if planned.re_embed {

@@ -216,23 +216,26 @@ pub(super) async fn json<T: DeserializeOwned>(
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(invalid("The body must be a JSON object."));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let place = if path == "." {
-            String::new()
-        } else {
-            format!(" at `{path}`")
-        };
-        invalid(format!(
-            "The body does not have the documented form{place}: {}.",
-            error.inner()
-        ))
-    })?;
-    deserializer
-        .end()
-        .map_err(|_| invalid("The body holds more than one JSON value."))?;
-    Ok(value)
+    // Where the fault lies is worth a second look, and only then.
+    serde_json::from_slice(&bytes).map_err(|_| fault_of::<T>(&bytes))
+}
+
+/// What is wrong with a body that is no `T`.
+fn fault_of<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
+        return invalid("The body holds more than one JSON value.");
+    };
+    let path = error.path().to_string();
+    let place = if path == "." {
+        String::new()
+    } else {
+        format!(" at `{path}`")
+    };
+    invalid(format!(
+        "The body does not have the documented form{place}: {}.",
+        error.inner()
+    ))
 }
 
 fn invalid(detail: impl Into<String>) -> Problem {

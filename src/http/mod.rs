@@ -148,7 +148,13 @@ impl Life {
 /// Every route and the middleware around it.
 pub fn router(app: AppState, limits: Limits) -> Router {
     let permits = Arc::new(Semaphore::new(limits.max_in_flight));
-    let limited = ServiceBuilder::new()
+    // Few and large layers: each time that axum layers a router, every request pays for another box.
+    let around_all = ServiceBuilder::new()
+        .layer(from_fn_with_state(app.clone(), observe::observe))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), cors));
+    let around_work = ServiceBuilder::new()
+        .layer(from_fn_with_state(app.clone(), refuse_while_draining))
         .layer(HandleErrorLayer::new(limit_reached))
         .load_shed()
         .layer(GlobalConcurrencyLimitLayer::with_semaphore(permits))
@@ -157,8 +163,7 @@ pub fn router(app: AppState, limits: Limits) -> Router {
         .route("/embed-token", post(embed::embed_token))
         .route("/items", get(items::items))
         .route("/items/{item}/targets", get(items::targets))
-        .layer(limited)
-        .layer(from_fn_with_state(app.clone(), refuse_while_draining))
+        .layer(around_work)
         .route("/openapi.yaml", get(openapi))
         .route("/livez", get(ops::livez))
         .route("/readyz", get(readyz))
@@ -166,9 +171,7 @@ pub fn router(app: AppState, limits: Limits) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "no such method here")
         })
-        .layer(from_fn_with_state(app.clone(), cors))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(app.clone(), observe::observe))
+        .layer(around_all)
         .with_state(app)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::value::to_raw_value;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -142,8 +143,11 @@ impl Order {
             return Err("the new embed token lives longer than was asked for");
         }
         let life = (expiration - minted_at).unsigned_abs();
+        let secret = claimed.token.expose_secret();
+        let json = to_raw_value(secret).map_err(|_| "the embed token is no text")?;
         Ok(Minted {
-            sha256: hex(&Sha256::digest(claimed.token.expose_secret())),
+            json,
+            sha256: hex(&Sha256::digest(secret)),
             token: claimed.token,
             token_id: claimed.token_id,
             expiration,

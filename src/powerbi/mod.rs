@@ -29,6 +29,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -69,6 +70,8 @@ pub struct EmbedToken(Arc<Minted>);
 
 struct Minted {
     token: SecretString,
+    /// The token as a JSON string: escaped once, and not for every answer and item.
+    json: Box<RawValue>,
     token_id: String,
     expiration: OffsetDateTime,
     at: OffsetDateTime,
@@ -341,6 +344,11 @@ impl EmbedToken {
     #[must_use]
     pub fn secret(&self) -> &SecretString {
         &self.0.token
+    }
+    /// The token as a JSON string, as secret as the token.
+    #[must_use]
+    pub fn json(&self) -> &RawValue {
+        &self.0.json
     }
     /// Its id in Power BI's audit log.
     #[must_use]

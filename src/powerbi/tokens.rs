@@ -214,6 +214,7 @@ impl Remembered {
         let token = &self.token;
         let bytes = ENTRY_BYTES
             + token.secret().expose_secret().len()
+            + token.json().get().len()
             + token.token_id().len()
             + token.sha256().len()
             + token.upstream_request_id().map_or(0, str::len);
