@@ -6,6 +6,7 @@
 //! without asking anybody.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant as StdInstant};
 
@@ -121,9 +122,10 @@ impl EmbedTokens {
             landed
         };
         // Its log lines and spans are those of the request that began it.
-        let minting = tokio::spawn(minting.in_current_span());
+        let minting = AssertUnwindSafe(minting.in_current_span()).catch_unwind();
         let tokens = Arc::clone(self);
         let landing = tokio::spawn(async move {
+            // Whatever was cut short by a panic is dropped with its future; what is shared is behind locks and caches.
             let result = minting.await.unwrap_or(Err(Error::Aborted));
             tokens.flights().remove(&key);
             result
