@@ -263,6 +263,14 @@ pub fn cache_bytes(bytes: u64) {
     gauge!(CACHE_BYTES.name).set(float(bytes));
 }
 
+/// A shared cache is in use. What alerts wait for is shown from then on: a counter that is born at one has, for
+/// Prometheus, not increased.
+pub fn shared_cache_in_use() {
+    for (operation, outcome) in [("get", "rejected"), ("probe", "foreign_key")] {
+        counter!(SHARED_CACHE.name, "operation" => operation, "outcome" => outcome).increment(0);
+    }
+}
+
 /// An operation on the shared cache ended, or was skipped.
 pub fn shared_cache(operation: &'static str, outcome: &'static str) {
     counter!(SHARED_CACHE.name, "operation" => operation, "outcome" => outcome).increment(1);

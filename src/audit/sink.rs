@@ -240,14 +240,13 @@ struct Writer {
 impl Writer {
     fn run(mut self, mut work: mpsc::Receiver<Batch>) {
         while let Some(batch) = work.blocking_recv() {
-            let outcome = self.carry_out(batch.orders);
-            let _ = batch.done.send(outcome);
+            self.carry_out(batch);
         }
         self.sync();
     }
 
     /// One system call for all lines of a batch: under load that is many.
-    fn carry_out(&mut self, orders: Vec<Order>) -> Outcome {
+    fn carry_out(&mut self, Batch { orders, done }: Batch) {
         let (mut text, mut lines, mut waiting, mut flushes, mut reopens) =
             (Vec::new(), 0, Vec::new(), Vec::new(), Vec::new());
         for order in orders {
@@ -268,6 +267,8 @@ impl Writer {
             &self.status.counts.lost
         };
         counter.fetch_add(lines, Ordering::Relaxed);
+        // Before anything is brought to the disk: no request waits for that.
+        let _ = done.send(Outcome { written, waiting });
         if !flushes.is_empty() {
             self.sync();
         }
@@ -277,7 +278,6 @@ impl Writer {
         for done in flushes.into_iter().chain(reopens) {
             let _ = done.send(());
         }
-        Outcome { written, waiting }
     }
 
     fn write(&mut self, text: &[u8]) -> bool {

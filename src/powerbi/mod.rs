@@ -345,9 +345,9 @@ impl EmbedToken {
     pub fn secret(&self) -> &SecretString {
         &self.0.token
     }
-    /// The token as a JSON string, as secret as the token.
+    /// The token as a JSON string: as secret as the token, and its `Debug` shows it.
     #[must_use]
-    pub fn json(&self) -> &RawValue {
+    pub(crate) fn json(&self) -> &RawValue {
         &self.0.json
     }
     /// Its id in Power BI's audit log.

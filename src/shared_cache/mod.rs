@@ -101,6 +101,7 @@ impl SharedCache {
             .map_err(|problem| vec![Mistake::new("cache.redis", problem, remedy)])?;
         let keys = Keys::of(&config.keys)
             .map_err(|problem| vec![Mistake::new("cache.redis.key", problem, remedy)])?;
+        metrics::shared_cache_in_use();
         Ok(Self {
             link,
             config: config.clone(),

@@ -96,6 +96,20 @@ async fn count(app: &TestApp, operation: &str, outcome: &str) -> u64 {
     line.map_or(0, |count| count.parse().unwrap())
 }
 
+/// A counter that is born at one has, for Prometheus, not increased: the first forged value would ring no alarm.
+#[tokio::test]
+async fn what_alerts_wait_for_is_counted_from_the_start() {
+    let redis = RedisServer::start().await;
+    let (one, _other) = two(&redis, "").await;
+    let text = one.ops("/metrics").await.text;
+    for (operation, outcome) in [("get", "rejected"), ("probe", "foreign_key")] {
+        let metric = format!(
+            "embed_broker_shared_cache_operations_total{{operation=\"{operation}\",outcome=\"{outcome}\"}} "
+        );
+        assert!(text.contains(&metric), "{text}");
+    }
+}
+
 // === sharing ===
 
 #[tokio::test]
