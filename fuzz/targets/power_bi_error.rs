@@ -19,7 +19,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         (429, Error::Throttled { retry_after, .. }) => {
             assert!(retry_after.as_secs() <= 24 * 60 * 60)
         }
-        (500..=599, Error::Unreachable(reason)) => {
+        (500..=599, Error::Unreachable(trouble)) => {
+            let reason = trouble.to_string();
             let code = reason
                 .split_once('(')
                 .and_then(|(_, rest)| rest.split_once(')'))
