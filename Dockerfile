@@ -16,8 +16,8 @@ COPY . .
 RUN touch src/lib.rs src/main.rs
 
 FROM source AS build-broker
-# Optional features, separated by commas.
-ARG FEATURES=""
+# Optional features, separated by commas: all but the sandbox.
+ARG FEATURES="redis,otlp"
 # The empty folder is made here because the final stages may have no shell to make it with.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \

@@ -372,6 +372,19 @@ fn the_production_image_has_no_sandbox() {
 }
 
 #[test]
+fn the_production_image_can_do_everything_else() {
+    let manifest = read("Cargo.toml");
+    let default = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("default = "))
+        .unwrap();
+    let mut features: Vec<String> = serde_json::from_str(default).unwrap();
+    features.retain(|feature| feature != "sandbox");
+    let argument = format!("ARG FEATURES=\"{}\"", features.join(","));
+    assert!(stages()["build-broker"].contains(&argument), "{argument}");
+}
+
+#[test]
 fn the_image_is_built_by_the_toolchain_of_the_repository() {
     let toolchain = read("rust-toolchain.toml");
     let channel = toolchain.split("channel = \"").nth(1).unwrap();
