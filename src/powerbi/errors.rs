@@ -5,14 +5,16 @@
 //! the order is header, then the body's code, then status. Upstream text is compared with what is known, shown to
 //! operators at debug level, and never becomes part of an [`Error`].
 
+mod told;
+
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
-use serde_json::Value;
 
 use super::observer::{CallKind, CallOutcome};
 use super::{Error, breaker::Verdict};
+use told::{Told, excerpt};
 
 /// Taken for a 429 that does not say how long to wait.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -316,85 +318,6 @@ fn retry_after(headers: &HeaderMap) -> Duration {
         .or_else(date)
         .unwrap_or(DEFAULT_RETRY_AFTER)
         .min(MAX_RETRY_AFTER)
-}
-
-/// What an answer says of itself.
-struct Told {
-    code: Option<String>,
-    message: String,
-}
-
-impl Told {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Self {
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let details = header("X-PowerBI-Error-Details")
-            .and_then(|text| serde_json::from_str::<Value>(text).ok())
-            .map(|value| Self::of_json(&value));
-        let body = match serde_json::from_slice::<Value>(body) {
-            Ok(value) => Self::of_json(&value),
-            Err(_) => Self {
-                code: None,
-                message: String::from_utf8_lossy(body).into_owned(),
-            },
-        };
-        let info = header("X-PowerBI-Error-Info").and_then(sane_code);
-        let (details_code, details_message) =
-            details.map_or((None, String::new()), |told| (told.code, told.message));
-        Self {
-            code: info.or(details_code).or(body.code),
-            message: format!("{details_message} {}", body.message)
-                .trim()
-                .to_owned(),
-        }
-    }
-
-    /// `{"error":{"code","message","pbi.error":{"code","details":[{"code","detail":{"value"}}]}}}`, `{"Message"}`,
-    /// `{"message"}`, `{"code","message","target"}`.
-    fn of_json(value: &Value) -> Self {
-        let text = |value: &Value, name: &str| value.get(name)?.as_str().map(str::to_owned);
-        let error = value.get("error").filter(|error| error.is_object());
-        let shell = error.unwrap_or(value);
-        let inner = shell.get("pbi.error").unwrap_or(&Value::Null);
-        let details = [shell, inner]
-            .into_iter()
-            .filter_map(|holder| holder.get("details")?.as_array())
-            .flatten()
-            .filter_map(|detail| {
-                text(detail, "message").or_else(|| text(detail.get("detail")?, "value"))
-            });
-        let own = ["message", "Message"]
-            .into_iter()
-            .find_map(|name| text(shell, name));
-        Self {
-            code: [text(shell, "code"), text(inner, "code")]
-                .into_iter()
-                .flatten()
-                .find_map(|code| sane_code(&code)),
-            message: own.into_iter().chain(details).collect::<Vec<_>>().join(" "),
-        }
-    }
-}
-
-/// A code goes into errors and logs, so it must look like one.
-fn sane_code(code: &str) -> Option<String> {
-    let code = code.trim();
-    let sane = (1..=100).contains(&code.len())
-        && code
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-    sane.then(|| code.to_owned())
-}
-
-/// A message for the debug log: short, and without words so long that they could be a token.
-fn excerpt(message: &str) -> String {
-    message
-        .split_whitespace()
-        .map(|word| if word.len() > 40 { "[…]" } else { word })
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(200)
-        .collect()
 }
 
 /// The door for `fuzz/`: what an answer that is no success comes to.
