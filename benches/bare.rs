@@ -1,7 +1,8 @@
 //! The yardstick: what axum itself costs. Parses the body of `POST /embed-token` and answers with as many bytes as the
-//! broker would; no sign-in, no policy, no audit. `scripts/bench` runs it beside the broker.
+//! broker would; no sign-in, no policy, no audit. With an upstream it also passes requests on, as they are, to measure
+//! what axum and reqwest add to a call. `scripts/bench` runs it beside the broker.
 //!
-//! Usage: bare ADDRESS BYTES
+//! Usage: bare ADDRESS BYTES [UPSTREAM]
 
 #![expect(
     clippy::unwrap_used,
@@ -9,6 +10,8 @@
     reason = "a tool for measurements"
 )]
 
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Uri, header};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -31,7 +34,7 @@ fn main() {
         .filter(|argument| !argument.starts_with("--"));
     let (Some(address), Some(bytes)) = (arguments.next(), arguments.next()) else {
         // `cargo bench` runs every bench without arguments.
-        println!("usage: bare ADDRESS BYTES");
+        println!("usage: bare ADDRESS BYTES [UPSTREAM]");
         return;
     };
     let token: &'static str = "x".repeat(bytes.parse().unwrap()).leak();
@@ -41,9 +44,18 @@ fn main() {
             .map_or(usize::from(ask.item.is_some()), |items| items.len());
         Json(Answer { items, token })
     };
-    let router = Router::new()
+    let mut router = Router::new()
         .route("/embed-token", post(answer))
         .route("/livez", get(async || "alive\n"));
+    if let Some(upstream) = arguments.next() {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        router = router.fallback(async move |uri: Uri, mut headers: HeaderMap, body: Bytes| {
+            headers.remove(header::HOST);
+            let call = client.post(format!("{upstream}{uri}")).headers(headers);
+            let answer = call.body(body).send().await.unwrap();
+            answer.bytes().await.unwrap()
+        });
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
