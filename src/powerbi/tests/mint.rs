@@ -214,7 +214,25 @@ async fn a_mint_survives_its_caller() {
         power_bi.token(&plan, now(), soon()),
     );
     assert!(hung_up.await.is_err());
-    power_bi.token(&plan, now(), soon()).await.unwrap();
+    // Nobody waits for it, and yet it lands.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(power_bi.cached(&plan, now()).is_some());
+    assert_eq!(fake.count(), 1);
+}
+
+#[tokio::test]
+async fn those_who_wait_get_the_mint_whose_caller_hung_up() {
+    let fake = Fake::start(|_| Reply::After(Duration::from_millis(50), Box::new(hour()))).await;
+    let power_bi = Setup::default().power_bi(&fake);
+    let plan = plan();
+    let hung_up = tokio::time::timeout(
+        Duration::from_millis(10),
+        power_bi.token(&plan, now(), soon()),
+    );
+    let waiting = power_bi.token(&plan, now(), soon());
+    let (hung_up, waiting) = tokio::join!(hung_up, waiting);
+    assert!(hung_up.is_err());
+    assert_eq!(waiting.unwrap().1, Provenance::Minted);
     assert_eq!(fake.count(), 1);
 }
 
