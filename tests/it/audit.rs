@@ -145,6 +145,57 @@ async fn a_record_ties_request_identity_token_and_upstream_call_together() {
     }
 }
 
+/// The query of the README, as it stands, over what both sides write.
+#[tokio::test]
+async fn the_trail_joins_with_power_bis_activity_log() {
+    let query = include_str!("../../README.md")
+        .split_once("<!-- sample: join -->\n```sh\n")
+        .and_then(|(_, rest)| rest.split_once("\n```"))
+        .unwrap()
+        .0;
+    let app = TestApp::start().await;
+    let token = app.embed("ana", sales()).await.ok();
+    app.embed("ana", sales()).await.ok();
+    app.embed("ben", sales()).await.ok();
+    let id = token["tokenId"].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(app.audit_file(), folder.path().join("audit.jsonl")).unwrap();
+    let event = |operation: &str, id: &str| json!({"Id": "event-1", "Operation": operation, "EmbedTokenId": id, "WorkSpaceName": "Contoso"});
+    let events = json!([
+        event("GenerateEmbedToken", &id.to_ascii_uppercase()),
+        event("ViewReport", id),
+        event("GenerateEmbedToken", "00000000-0000-4000-8000-000000000000"),
+    ]);
+    std::fs::write(folder.path().join("events.json"), events.to_string()).unwrap();
+    let run = std::process::Command::new("sh")
+        .args(["-c", query])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let rows: Vec<Value> = serde_json::Deserializer::from_slice(&run.stdout)
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let sources: Vec<_> = rows.iter().map(|row| &row["source"]).collect();
+    assert_eq!(sources, ["minted", "cached"], "{rows:#?}");
+    for row in rows {
+        assert_eq!(row["sub"], "u-ana");
+        assert_eq!(row["tokenId"], id);
+        assert_eq!(row["event"], "event-1");
+        assert_eq!(row["workspace"], "Contoso");
+        assert!(
+            row["rule"].is_string() && row["request_id"].is_string(),
+            "{row}"
+        );
+        assert_eq!(row["identity"][0]["username"], "ana@contoso.example");
+    }
+}
+
 #[tokio::test]
 async fn every_kind_of_request_leaves_a_record_as_the_schema_says() {
     let app = TestApp::setup()
