@@ -1,11 +1,14 @@
 //! Tests against a fake Power BI on loopback that sees every byte and answers as a test says.
 
+mod believed;
 mod caching;
+mod contents;
 mod fake;
 mod look_up;
 mod mint;
 mod retries;
 mod sharing;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU32;
@@ -24,7 +27,7 @@ use crate::outbound::Outbound;
 use crate::plan::test_plan::PlanParts;
 use crate::plan::{Artifact, CacheUntil, EmbedPlan, Minter, MinterKind};
 use crate::policy::test_grant::GrantParts;
-use crate::policy::{Content, Grant};
+use crate::policy::{Content, DatasetSetting, Grant, Security, Xmla};
 
 pub(super) const W: &str = "00000000-0000-4000-8000-000000000001";
 pub(super) const W2: &str = "00000000-0000-4000-8000-000000000002";
@@ -99,6 +102,38 @@ pub(super) async fn facts(power_bi: &PowerBi, parts: GrantParts) -> Result<Artif
         .look_up(&[grant], None, Freshness::Cached, soon())
         .await?;
     Ok(all.remove(0))
+}
+
+pub(super) fn setting(dataset: &str) -> DatasetSetting {
+    DatasetSetting {
+        dataset: dataset.into(),
+        workspace: None,
+        security: Security::Auto,
+        xmla: Xmla::Off,
+    }
+}
+
+pub(super) fn unavailable(result: Result<Artifact, Error>) -> String {
+    match result {
+        Err(Error::ItemUnavailable { what, cause }) => format!("{what}: {cause}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn invalid(result: Result<Artifact, Error>) -> String {
+    match result {
+        Err(Error::InvalidResponse(problem)) => problem.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Reports of the workspace `W`, as (id, name).
+pub(super) fn reports(all: &[(&str, &str)]) -> Reply {
+    let one = |(id, name): &(&str, &str)| json!({"id": id, "name": name, "datasetId": D});
+    Reply::json(
+        200,
+        &json!({"value": all.iter().map(one).collect::<Vec<_>>()}),
+    )
 }
 
 pub(super) fn plan_parts() -> PlanParts {
