@@ -1,5 +1,6 @@
 //! The audit trail: complete, as its schema says, and a condition of every token when it is required.
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -160,39 +161,56 @@ async fn the_trail_joins_with_power_bis_activity_log() {
     let id = token["tokenId"].as_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(app.audit_file(), folder.path().join("audit.jsonl")).unwrap();
+    // One who got no token in the end stands behind nothing.
+    let mut trail = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+    let mut abandoned = app.audit()[0].clone();
+    abandoned["code"] = "abandoned".into();
+    writeln!(trail, "{abandoned}").unwrap();
+    std::fs::write(folder.path().join("audit.jsonl"), trail).unwrap();
     let event = |operation: &str, id: &str| json!({"Id": "event-1", "Operation": operation, "EmbedTokenId": id, "WorkSpaceName": "Contoso"});
-    let events = json!([
+    let mut without_id = event("GenerateEmbedToken", id);
+    without_id.as_object_mut().unwrap().remove("EmbedTokenId");
+    let events = [
+        without_id,
         event("GenerateEmbedToken", &id.to_ascii_uppercase()),
         event("ViewReport", id),
         event("GenerateEmbedToken", "00000000-0000-4000-8000-000000000000"),
-    ]);
-    std::fs::write(folder.path().join("events.json"), events.to_string()).unwrap();
-    let run = std::process::Command::new("sh")
-        .args(["-c", query])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    assert!(
-        run.status.success(),
-        "{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-    let rows: Vec<Value> = serde_json::Deserializer::from_slice(&run.stdout)
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    let sources: Vec<_> = rows.iter().map(|row| &row["source"]).collect();
-    assert_eq!(sources, ["minted", "cached"], "{rows:#?}");
-    for row in rows {
-        assert_eq!(row["sub"], "u-ana");
-        assert_eq!(row["tokenId"], id);
-        assert_eq!(row["event"], "event-1");
-        assert_eq!(row["workspace"], "Contoso");
+    ];
+    // As the API answers, as a list, and as lines.
+    for text in [
+        json!({"activityEventEntities": events, "lastResultSet": true}).to_string(),
+        json!(events).to_string(),
+        events.each_ref().map(Value::to_string).join("\n"),
+    ] {
+        std::fs::write(folder.path().join("events.json"), &text).unwrap();
+        let run = tokio::process::Command::new("sh")
+            .args(["-c", query])
+            .current_dir(folder.path())
+            .output()
+            .await
+            .unwrap();
         assert!(
-            row["rule"].is_string() && row["request_id"].is_string(),
-            "{row}"
+            run.status.success(),
+            "is jq installed? {}",
+            String::from_utf8_lossy(&run.stderr)
         );
-        assert_eq!(row["identity"][0]["username"], "ana@contoso.example");
+        let rows: Vec<Value> = serde_json::Deserializer::from_slice(&run.stdout)
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        let sources: Vec<_> = rows.iter().map(|row| &row["source"]).collect();
+        assert_eq!(sources, ["minted", "cached"], "{text}: {rows:#?}");
+        for row in rows {
+            assert_eq!(
+                (&row["issuer"], &row["sub"]),
+                (&json!("demo"), &json!("u-ana"))
+            );
+            assert_eq!(row["tokenId"], id);
+            assert_eq!(row["event"], "event-1");
+            assert_eq!(row["workspace"], "Contoso");
+            assert!(row["rule"].is_string() && row["request_id"].is_string());
+            assert_eq!(row["identity"][0]["username"], "ana@contoso.example");
+        }
     }
 }
 
