@@ -1,6 +1,6 @@
 //! The yardstick: what axum itself costs. Parses the body of `POST /embed-token` and answers with as many bytes as the
-//! broker would; no sign-in, no policy, no audit. With an upstream it also passes requests on, as they are, to measure
-//! what axum and reqwest add to a call. `scripts/bench` runs it beside the broker.
+//! broker would; no sign-in, no policy, no audit. With an upstream it also passes POSTs on, with their headers, to
+//! measure what axum and reqwest add to a call. `scripts/bench` runs it beside the broker.
 //!
 //! Usage: bare ADDRESS BYTES [UPSTREAM]
 
@@ -53,7 +53,7 @@ fn main() {
             headers.remove(header::HOST);
             let call = client.post(format!("{upstream}{uri}")).headers(headers);
             let answer = call.body(body).send().await.unwrap();
-            answer.bytes().await.unwrap()
+            (answer.status(), answer.bytes().await.unwrap())
         });
     }
     tokio::runtime::Builder::new_multi_thread()
