@@ -15,12 +15,13 @@ use crate::config::Telemetry;
 use crate::sandbox::{Addresses, Insight, Options, Upstream, unpack};
 use crate::telemetry;
 
-/// Where operators look by habit; taken when it is free.
+/// Where operators look by habit; taken when it is free, unless free ports are asked for: of many sandboxes that start
+/// in the same moment each would find it free.
 const OPS_PORT: u16 = 9090;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Port of the broker; 0 takes a free one.
+    /// Port of the broker; 0 takes a free one, and one for its operators.
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Port of the simulated services and of the demo page; 0 takes a free one.
@@ -86,7 +87,8 @@ async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), 
         ..options(args, folder)
     })
     .await?;
-    let ops_listen = free(args.bind, OPS_PORT).or_else(|_| free(args.bind, 0))?;
+    let habit = if args.port == 0 { 0 } else { OPS_PORT };
+    let ops_listen = free(args.bind, habit).or_else(|_| free(args.bind, 0))?;
     let addresses = Addresses {
         listen,
         ops_listen,

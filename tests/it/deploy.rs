@@ -576,11 +576,17 @@ fn the_lines_that_the_sandbox_prints_work_as_they_stand() {
         .unwrap();
     // Kept open: the audit records go there, and without them no token is given out.
     let mut lines = BufReader::new(sandbox.stdout.take().unwrap()).lines();
+    let mut ready = String::new();
     let printed: Vec<String> = lines
         .by_ref()
         .map(|line| line.unwrap())
-        .take_while(|line| !line.contains("\"ready\":true"))
+        .take_while(|line| {
+            ready.clone_from(line);
+            !line.contains("\"ready\":true")
+        })
         .collect();
+    // Two that start in the same moment would both find the usual port free.
+    assert!(!ready.contains(":9090\""), "{ready}");
     let commands: Vec<&str> = printed
         .iter()
         .map(|line| line.trim())
