@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use record::{AuditRecord, Event};
@@ -39,6 +39,8 @@ pub struct Unavailable;
 pub struct Audit {
     required: bool,
     lines: mpsc::Sender<Order>,
+    /// Leave to wait for a sink that hangs.
+    probe: Semaphore,
     status: Arc<Status>,
     floods: Mutex<Floods>,
 }
@@ -75,6 +77,7 @@ impl Audit {
         Ok(Arc::new(Self {
             required: config.required,
             lines: sink::start(config, &status)?,
+            probe: Semaphore::new(1),
             status,
             floods: Mutex::default(),
         }))
@@ -159,10 +162,17 @@ impl Audit {
             return Ok(());
         }
         // Behind a sink that hangs one record waits, to learn when it is well again; others would wait in vain.
-        if self.status.stalled.load(Ordering::Relaxed) && self.waiting() > 0 {
-            self.status.counts.lost.fetch_add(1, Ordering::Relaxed);
-            return Err(Unavailable);
-        }
+        let _probe = if self.status.stalled.load(Ordering::Relaxed) {
+            match self.probe.try_acquire() {
+                Ok(probe) if self.waiting() == 0 => Some(probe),
+                Ok(_) | Err(_) => {
+                    self.status.counts.lost.fetch_add(1, Ordering::Relaxed);
+                    return Err(Unavailable);
+                }
+            }
+        } else {
+            None
+        };
         let (taken, wait) = oneshot::channel();
         let order = Order::Line {
             text,
