@@ -14,6 +14,7 @@ mod codes;
 mod credential;
 mod failure;
 mod life;
+mod refused;
 mod source;
 mod status;
 #[cfg(test)]

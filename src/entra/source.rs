@@ -4,21 +4,18 @@
 //! passed, or no other is left. The failure of a round says how long the next one waits. A round as a whole keeps
 //! [`FETCH_TIMEOUT`]: of what is left of it, each credential gets its share.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::Rng as _;
-use secrecy::ExposeSecret as _;
-use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::codes::Class;
 use super::credential::{Application, Credential};
 use super::failure::Failure;
+use super::refused::{Fingerprint, RefusedTokens, fingerprint};
 use super::status::{CredentialCheck, CredentialStatus, Fetches, PrincipalStatus};
 use super::{AccessToken, Error, life};
 use crate::cached::Aborted;
@@ -31,19 +28,13 @@ pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a credential that was refused for good is left out while another one works.
 const LEFT_OUT: Duration = Duration::from_secs(5 * 60);
 
-/// Refused tokens that are remembered; each is forgotten when it expires.
-const REFUSED_TOKENS: usize = 32;
-
-/// The SHA-256 of a token.
-type Fingerprint = [u8; 32];
-
 /// Credentials of one principal.
 pub(super) struct Source {
     principal: String,
     min_lifetime: Duration,
     app: Application,
     slots: Vec<Slot>,
-    refused: Mutex<VecDeque<(Fingerprint, OffsetDateTime)>>,
+    refused: RefusedTokens,
     progress: Mutex<Progress>,
 }
 
@@ -122,7 +113,7 @@ impl Source {
                 min_lifetime,
                 app,
                 slots,
-                refused: Mutex::default(),
+                refused: RefusedTokens::default(),
                 progress: Mutex::default(),
             }),
             _ => Err(mistakes),
@@ -173,20 +164,11 @@ impl Source {
 
     /// Never serve this token again.
     pub(super) fn refuse(&self, token: &AccessToken) {
-        let now = OffsetDateTime::now_utc();
-        let mut refused = self.refused();
-        refused.retain(|(_, expires_at)| *expires_at > now);
-        let fingerprint = fingerprint(token);
-        if refused.iter().all(|(known, _)| *known != fingerprint) {
-            refused.truncate(REFUSED_TOKENS - 1);
-            refused.push_front((fingerprint, token.expires_at()));
-        }
+        self.refused.add(token);
     }
 
     pub(super) fn is_refused(&self, held: &Held) -> bool {
-        self.refused()
-            .iter()
-            .any(|(refused, _)| *refused == held.fingerprint)
+        self.refused.holds(&held.fingerprint)
     }
 
     /// Everything an operator wants to know, beside the token.
@@ -344,10 +326,6 @@ impl Source {
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn refused(&self) -> MutexGuard<'_, VecDeque<(Fingerprint, OffsetDateTime)>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Slot {
@@ -395,8 +373,4 @@ fn cool_down(failures: &[(&Credential, Failure)]) -> Duration {
         }
     }
     shortest.max(longest)
-}
-
-fn fingerprint(token: &AccessToken) -> Fingerprint {
-    Sha256::digest(token.secret().expose_secret()).into()
 }
