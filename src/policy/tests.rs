@@ -3,6 +3,7 @@
 mod cases;
 mod decide;
 mod explain;
+mod grants;
 mod identity;
 mod load;
 mod oracle;

@@ -7,6 +7,7 @@ mod generate_token;
 mod issuer;
 mod listeners;
 mod rest_api;
+mod rows;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 //! Tests of the stage, by promise: the matrix, the bodies, the refusals, what a plan is keyed by, and properties.
 
 mod bodies;
+mod identities;
 mod key;
 mod matrix;
 mod pages;
@@ -325,4 +326,13 @@ fn granted(
 /// `item` under a rule that gives `identity`.
 fn opened_as(item: (GrantParts, Artifact), identity: Identity) -> (GrantParts, Artifact) {
     granted(item, |parts| parts.identity = Some(identity))
+}
+
+fn sales() -> Identity {
+    identity("ana", ["Sales"])
+}
+
+/// Report `R1` over an RLS model, opened as `identity`.
+fn secured(identity: Identity) -> Case {
+    Case::of([opened_as(report("R1", [rls("D1")]), identity)])
 }

@@ -6,6 +6,10 @@ use time::OffsetDateTime;
 use super::super::*;
 use crate::config::Mistakes;
 
+/// A rule that gives everything to everybody.
+pub(super) const ALL: &str =
+    "  - { name: all, items: ['*'], access: create, save_as: false, identity: none }\n";
+
 /// The catalogue that most tests work with: one item of each kind, a table, no rules.
 pub(super) const ITEMS: &str = "
 tables:
