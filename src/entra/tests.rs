@@ -3,6 +3,7 @@
 mod answers;
 mod credentials;
 mod failover;
+mod managed_identity;
 mod support;
 
 use std::time::Duration;
