@@ -1,11 +1,12 @@
 //! The traffic listener: route list and middleware stack, each one screen.
 //!
-//! Outer to inner: [`observe`] (request id, span, metrics, audit record, problem bodies), panics, CORS, then for the
-//! routes that do work: draining, in-flight limit, time limit. Health answers under any load.
+//! Outer to inner: [`observe`] (request id, span, metrics, audit record, problem bodies), CORS, for the routes that do
+//! work the [`gate`] (draining, in-flight limit, time limit), panics. Health answers under any load.
 
 mod edge;
 mod embed;
 mod extract;
+mod gate;
 mod items;
 mod observe;
 pub mod ops;
@@ -21,20 +22,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::error_handling::HandleErrorLayer;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
-use tower::limit::GlobalConcurrencyLimitLayer;
-use tower::load_shed::error::Overloaded;
-use tower::{BoxError, Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::gate::Gate;
 pub use edge::Edge;
 #[cfg(fuzzing)]
 pub use embed::fuzz_request_body;
@@ -147,23 +145,15 @@ impl Life {
 
 /// Every route and the middleware around it.
 pub fn router(app: AppState, limits: Limits) -> Router {
-    let permits = Arc::new(Semaphore::new(limits.max_in_flight));
-    // Few and large layers: each time that axum layers a router, every request pays for another box.
-    let around_all = ServiceBuilder::new()
-        .layer(from_fn_with_state(app.clone(), observe::observe))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(app.clone(), cors));
-    let around_work = ServiceBuilder::new()
-        .layer(from_fn_with_state(app.clone(), refuse_while_draining))
-        .layer(HandleErrorLayer::new(limit_reached))
-        .load_shed()
-        .layer(GlobalConcurrencyLimitLayer::with_semaphore(permits))
-        .timeout(limits.request_timeout);
+    // One large layer: each time that axum layers a router, every request pays for another box.
+    let observe = from_fn_with_state((app.clone(), Gate::new(limits)), observe::observe);
+    let around = ServiceBuilder::new()
+        .layer(observe)
+        .layer(CatchPanicLayer::custom(panicked));
     Router::new()
         .route("/embed-token", post(embed::embed_token))
         .route("/items", get(items::items))
         .route("/items/{item}/targets", get(items::targets))
-        .layer(around_work)
         .route("/openapi.yaml", get(openapi))
         .route("/livez", get(ops::livez))
         .route("/readyz", get(readyz))
@@ -171,7 +161,7 @@ pub fn router(app: AppState, limits: Limits) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "no such method here")
         })
-        .layer(around_all)
+        .layer(around)
         .with_state(app)
 }
 
@@ -186,48 +176,6 @@ async fn readyz(State(app): State<AppState>) -> Response {
         (false, true) => (StatusCode::OK, "ready\n"),
     };
     (status, text).into_response()
-}
-
-async fn limit_reached(error: BoxError) -> Problem {
-    if error.is::<Overloaded>() {
-        Problem::new(
-            Code::Overloaded,
-            "server.max_in_flight requests are under way",
-        )
-    } else if error.is::<tower::timeout::error::Elapsed>() {
-        Problem::new(Code::UpstreamTimeout, "server.request_timeout has passed")
-    } else {
-        Problem::new(Code::Internal, error.to_string())
-    }
-}
-
-async fn refuse_while_draining(
-    State(app): State<AppState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if app.life().is_draining() {
-        return Problem::new(Code::ShuttingDown, "the process is ending").into_response();
-    }
-    let under_way = app.life().requests.token();
-    let response = next.run(request).await;
-    drop(under_way);
-    response
-}
-
-/// The allowed origins and headers may change at a reload, so the layer is taken anew for each request of a browser.
-async fn cors(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    if !request.headers().contains_key(header::ORIGIN) {
-        return next.run(request).await;
-    }
-    let inner = service_fn(move |request: Request| {
-        let next = next.clone();
-        async move { Ok::<_, std::convert::Infallible>(next.run(request).await) }
-    });
-    match app.edge().cors().layer(inner).oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
 }
 
 #[expect(

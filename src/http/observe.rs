@@ -4,24 +4,37 @@
 //! audit record, and only then lets the answer out; a problem gets its body here. When a required record cannot be
 //! written, the answer (and the token in it) is thrown away.
 
+use std::convert::Infallible;
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::ORIGIN;
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
+use tower::{Layer as _, ServiceExt as _, service_fn};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::extract::{Peer, RequestId, client};
+use super::gate::Gate;
 use super::{AppState, Problem};
 use crate::broker::{Code, Event, Recording};
 use crate::metrics::{self, Route};
 use crate::telemetry;
 
+/// The rest of the way to the handler.
+#[derive(Clone)]
+struct Inward {
+    app: AppState,
+    /// None for routes that do no work.
+    gate: Option<Gate>,
+    next: Next,
+}
+
 pub(super) async fn observe(
-    State(app): State<AppState>,
+    State((app, gate)): State<(AppState, Gate)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -41,21 +54,28 @@ pub(super) async fn observe(
         otel.status_code = Empty,
     );
     telemetry::begin(&span, request.headers(), request.method(), route.as_str());
-    answer(&app, next, request, recording, &id, route, began)
+    // What is recorded does work; health and the like answer under any load.
+    let gate = recording.as_ref().map(|_| gate);
+    let inward = Inward {
+        app: app.clone(),
+        gate,
+        next,
+    };
+    answer(&app, inward, request, recording, &id, route, began)
         .instrument(span)
         .await
 }
 
 async fn answer(
     app: &AppState,
-    next: Next,
+    inward: Inward,
     request: Request,
     recording: Option<Recording>,
     id: &RequestId,
     route: Route,
     began: Instant,
 ) -> Response {
-    let mut response = next.run(request).await;
+    let mut response = cors(app, request, inward).await;
     let mut problem = response.extensions_mut().remove::<Problem>();
     let refused = |problem: &Option<Problem>| problem.as_ref().map(|p| p.code().as_str());
     if let Some(recording) = recording {
@@ -89,6 +109,31 @@ async fn answer(
         response.headers_mut().insert(RequestId::HEADER, value);
     }
     response
+}
+
+/// The allowed origins and headers may change at a reload, so the layer is taken anew for each request of a browser.
+async fn cors(app: &AppState, request: Request, inward: Inward) -> Response {
+    if !request.headers().contains_key(ORIGIN) {
+        return inward.run(request).await;
+    }
+    let inward = service_fn(move |request: Request| {
+        let inward = inward.clone();
+        async move { Ok::<_, Infallible>(inward.run(request).await) }
+    });
+    match app.edge().cors().layer(inward).oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+impl Inward {
+    async fn run(self, request: Request) -> Response {
+        let work = self.next.run(request);
+        match self.gate {
+            Some(gate) => gate.pass(self.app.life(), work).await,
+            None => work.await,
+        }
+    }
 }
 
 /// Faults of ours or of an upstream wake somebody up; refusals of callers are told without alarm.
