@@ -14,7 +14,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -25,7 +25,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::objects::{Key, ValueType};
 use cel::{Context, Env, ExecutionError, Program};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Longest expression, in characters; the limit of Google's workload identity federation.
 pub const MAX_LENGTH: usize = 2048;
@@ -46,10 +46,19 @@ pub struct Expr {
     source: String,
     program: Program,
     env: Arc<Env>,
-    /// The offered names that it uses.
-    uses: BTreeSet<String>,
+    /// The offered names that it uses, and what it reads of each.
+    uses: BTreeMap<String, Reads>,
     /// The keys that it spells out, so that an error may repeat them.
     keys: BTreeSet<String>,
+}
+
+/// What expressions read of a variable that is a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// These members, each by a key that stands in the expression.
+    Members(BTreeSet<String>),
+    /// Perhaps all of it.
+    Whole,
 }
 
 /// The variables of one evaluation; cheap to clone, converted from JSON once.
@@ -136,7 +145,13 @@ impl Expr {
     /// Whether the expression uses the free name `name`.
     #[must_use]
     pub fn uses(&self, name: &str) -> bool {
-        self.uses.contains(name)
+        self.uses.contains_key(name)
+    }
+
+    /// What the expression reads of the free name `name`.
+    #[must_use]
+    pub fn reads(&self, name: &str) -> Option<&Reads> {
+        self.uses.get(name)
     }
 
     /// Evaluates to JSON.
@@ -163,7 +178,7 @@ impl Expr {
     }
 
     fn run(&self, scope: &Scope) -> Result<cel::Value, EvalError> {
-        for name in &self.uses {
+        for name in self.uses.keys() {
             match scope.find(name) {
                 Some(Variable::Usable(_)) => {}
                 Some(Variable::TooLarge) => {
@@ -213,6 +228,28 @@ impl Expr {
     }
 }
 
+impl Default for Reads {
+    /// Nothing.
+    fn default() -> Self {
+        Self::Members(BTreeSet::new())
+    }
+}
+
+impl Reads {
+    fn member(key: &str) -> Self {
+        Self::Members(BTreeSet::from([key.to_owned()]))
+    }
+
+    /// Both this and `other`.
+    pub fn add(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (Self::Whole, _) => {}
+            (Self::Members(keys), Self::Members(more)) => keys.extend(more.iter().cloned()),
+            (Self::Members(_), Self::Whole) => *self = Self::Whole,
+        }
+    }
+}
+
 impl fmt::Debug for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Expr").field(&self.source).finish()
@@ -228,8 +265,23 @@ impl Scope {
 
     /// Adds or replaces a variable. Integers become CEL `int`s, so that arithmetic with literals works.
     #[must_use]
-    pub fn with(mut self, name: &str, value: &Value) -> Self {
-        let variable = from_json(value).map_or(Variable::TooLarge, |value| {
+    pub fn with(self, name: &str, value: &Value) -> Self {
+        self.set(name, from_json(value))
+    }
+
+    /// Adds or replaces a variable that is a map, of which nobody may read more than `reads`: a token holds many claims,
+    /// and a policy uses few.
+    #[must_use]
+    pub fn with_members(self, name: &str, members: &Map<String, Value>, reads: &Reads) -> Self {
+        let value = match reads {
+            Reads::Whole => map(members.iter()),
+            Reads::Members(keys) => map(keys.iter().filter_map(|key| members.get_key_value(key))),
+        };
+        self.set(name, value)
+    }
+
+    fn set(mut self, name: &str, value: Option<Box<dyn Val>>) -> Self {
+        let variable = value.map_or(Variable::TooLarge, |value| {
             Variable::Usable(Arc::from(value))
         });
         self.variables.retain(|(present, _)| **present != *name);
@@ -281,15 +333,20 @@ fn from_json(value: &Value) -> Option<Box<dyn Val>> {
             let items: Option<Vec<_>> = items.iter().map(from_json).collect();
             Box::new(CelList::from(items?))
         }
-        Value::Object(members) if members.len() > MAX_ITEMS => return None,
-        Value::Object(members) => {
-            let members: Option<HashMap<_, _>> = members
-                .iter()
-                .map(|(key, value)| Some((key.clone().into(), from_json(value)?)))
-                .collect();
-            Box::new(CelMap::from(members?))
-        }
+        Value::Object(members) => map(members.iter())?,
     })
+}
+
+/// As [`from_json`], of the members of an object.
+fn map<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>) -> Option<Box<dyn Val>> {
+    let mut map = HashMap::with_capacity(members.size_hint().0);
+    for (key, value) in members {
+        if map.len() == MAX_ITEMS {
+            return None;
+        }
+        map.insert(key.clone().into(), from_json(value)?);
+    }
+    Some(Box::new(CelMap::from(map)))
 }
 
 fn to_json(value: &cel::Value) -> Result<Value, EvalError> {

@@ -4,7 +4,7 @@
 //! only when somebody signs in, and three nested loops over 200 groups run for seconds. So names, functions (with
 //! their number of arguments), literal patterns and the nesting of loops are checked when the policy is loaded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cel::common::ast::{
@@ -12,7 +12,7 @@ use cel::common::ast::{
 };
 use cel::{Context, Env, ExecutionError, Value};
 
-use super::CompileError;
+use super::{CompileError, Reads};
 
 /// Names of CEL's types, as in `type(claims.groups) == list`.
 const TYPES: [&str; 11] = [
@@ -88,8 +88,8 @@ const METHODS: [(&str, &[usize]); 31] = [
 /// What an accepted expression refers to.
 #[derive(Default)]
 pub(super) struct Found {
-    /// The offered names that it uses.
-    pub(super) uses: BTreeSet<String>,
+    /// The offered names that it uses, and what it reads of each.
+    pub(super) uses: BTreeMap<String, Reads>,
     /// The keys that it spells out: `email` in `claims.email` and in `claims['email']`.
     pub(super) keys: BTreeSet<String>,
 }
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
             Expr::Ident(name) => self.name(name),
             Expr::Select(select) => {
                 self.found.keys.insert(select.field.clone());
-                self.visit(&select.operand)
+                self.member(&select.operand, &select.field)
             }
             Expr::Call(call) => self.call(call),
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         if self.names.contains(&name) {
-            self.found.uses.insert(name.to_owned());
+            self.used(name).add(&Reads::Whole);
             return Ok(());
         }
         if TYPES.contains(&name) {
@@ -155,6 +155,22 @@ impl<'a> Walk<'a> {
             "unknown name `{name}`; expressions here may use {}",
             self.names.join(", ")
         )))
+    }
+
+    /// `operand.key`: the key is all that is read of a free name.
+    fn member(&mut self, operand: &'a IdedExpr, key: &str) -> Result<(), CompileError> {
+        if let Expr::Ident(name) = &operand.expr
+            && self.names.contains(&name.as_str())
+            && !self.bound.contains(&name.as_str())
+        {
+            self.used(name).add(&Reads::member(key));
+            return Ok(());
+        }
+        self.visit(operand)
+    }
+
+    fn used(&mut self, name: &str) -> &mut Reads {
+        self.found.uses.entry(name.to_owned()).or_default()
     }
 
     fn entry(&mut self, entry: &'a IdedEntryExpr) -> Result<(), CompileError> {
@@ -181,9 +197,11 @@ impl<'a> Walk<'a> {
             operators::OPT_SELECT,
         ]
         .contains(&call.func_name.as_str())
-            && let Some(key) = call.args.last().and_then(literal_text)
+            && let (None, [operand, key]) = (&call.target, &call.args[..])
+            && let Some(key) = literal_text(key)
         {
             self.found.keys.insert(key.to_owned());
+            return self.member(operand, key);
         }
         if let Some(target) = &call.target
             && qualified(call).is_none()

@@ -184,6 +184,74 @@ fn used_names_are_known_and_loop_variables_are_none() {
 }
 
 #[test]
+fn what_is_read_of_a_variable_is_known() {
+    let members = |keys: &[&str]| {
+        Some(Reads::Members(
+            keys.iter().map(|&key| key.to_owned()).collect(),
+        ))
+    };
+    for (source, expected) in [
+        ("issuer == 'login'", None),
+        ("claims.email", members(&["email"])),
+        (
+            "has(claims.upn) ? claims['upn'] : claims.?sub.orValue('')",
+            members(&["sub", "upn"]),
+        ),
+        (
+            "claims[?'upn'].orValue('') + claims.deep.inner",
+            members(&["deep", "upn"]),
+        ),
+        (
+            "claims.groups.exists(g, g == claims.sub)",
+            members(&["groups", "sub"]),
+        ),
+        (
+            "claims.email.endsWith('x') && size(claims.groups) > 1",
+            members(&["email", "groups"]),
+        ),
+        // A loop's own variable is not the claims, and within it they may be both.
+        ("tenant.list.map(claims, claims.id)", None),
+        ("tenant.list.map(t, claims.id)", members(&["id"])),
+        // A computed key may be any.
+        ("claims[issuer]", Some(Reads::Whole)),
+        ("claims[claims.sub]", Some(Reads::Whole)),
+        ("claims[1]", Some(Reads::Whole)),
+        ("'upn' in claims", Some(Reads::Whole)),
+        ("size(claims) > 3 && claims.email != ''", Some(Reads::Whole)),
+        ("claims.exists(name, name == 'upn')", Some(Reads::Whole)),
+        ("claims == {'sub': 'u1'}", Some(Reads::Whole)),
+        ("[claims].map(c, c.email)", Some(Reads::Whole)),
+        ("{'c': claims}.c.email", Some(Reads::Whole)),
+        ("(true ? claims : tenant).email", Some(Reads::Whole)),
+        ("claims.optMap(c, c.email)", Some(Reads::Whole)),
+        ("type(claims) == map", Some(Reads::Whole)),
+    ] {
+        let expr = Expr::compile(source, &NAMES).unwrap();
+        assert_eq!(expr.reads("claims").cloned(), expected, "{source}");
+    }
+}
+
+#[test]
+fn nothing_else_of_the_members_is_converted() {
+    let claims = json!({"sub": "u1", "unread": vec![0; MAX_ITEMS + 1]});
+    let claims = claims.as_object().unwrap();
+    let eval = |source: &str, reads: &Reads| {
+        let expr = Expr::compile(source, &NAMES).unwrap();
+        expr.eval(&Scope::new().with_members("claims", claims, reads))
+    };
+    let sub = Expr::compile("claims.sub", &NAMES).unwrap();
+    let reads = sub.reads("claims").unwrap();
+    assert_eq!(eval("claims.sub", reads), Ok(json!("u1")));
+    assert_eq!(
+        eval("claims.unread", reads).unwrap_err().message,
+        "no such key: `unread`"
+    );
+    assert_eq!(eval("claims", reads), Ok(json!({"sub": "u1"})));
+    let whole = eval("claims.sub", &Reads::Whole).unwrap_err().message;
+    assert!(whole.contains("more than 1000 entries"), "{whole}");
+}
+
+#[test]
 fn a_list_beyond_the_cap_fails_whatever_uses_its_variable() {
     let expr = Expr::compile("claims.sub == 'u1'", &NAMES).unwrap();
     let with = |items: usize| {

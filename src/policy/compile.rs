@@ -17,7 +17,7 @@ use super::model::Term;
 use super::tables::{Rows, Table};
 use super::{Policy, Surroundings, cases};
 use crate::config::Mistake;
-use crate::expr::Expr;
+use crate::expr::{Expr, Reads};
 
 /// Variables that every expression may name, beside the tables.
 const VARIABLES: [&str; 3] = ["claims", "issuer", "item"];
@@ -67,6 +67,8 @@ pub(super) struct Compiler<'a> {
     /// Names of the tables, sound or not, so that one bad table does not make every expression unknown.
     tables: Vec<String>,
     blob_headers: BTreeSet<String>,
+    /// What all expressions together read of the claims.
+    claims: Reads,
     mistakes: Vec<Mistake>,
 }
 
@@ -92,6 +94,7 @@ pub(super) fn compile(
         surroundings,
         tables: tables.0.iter().map(|(name, _)| name.clone()).collect(),
         blob_headers: BTreeSet::new(),
+        claims: Reads::default(),
         mistakes: Vec::new(),
     };
 
@@ -114,6 +117,7 @@ pub(super) fn compile(
         tables,
         items,
         rules,
+        claims: compiler.claims.clone(),
         cases: Vec::new(),
     };
     policy.cases = cases::check(&policy, cases, &mut compiler);
@@ -207,7 +211,12 @@ impl Compiler<'_> {
 
     fn expr_over(&mut self, names: &[&str], source: &At<Text>, path: &str) -> Term {
         match Expr::compile(&source.0, names) {
-            Ok(expr) => Term::Expr(Box::new(expr)),
+            Ok(expr) => {
+                if let Some(reads) = expr.reads("claims") {
+                    self.claims.add(reads);
+                }
+                Term::Expr(Box::new(expr))
+            }
             Err(error) => {
                 let remedy = format!("write a CEL expression over `{}`", names.join("`, `"));
                 self.mistake(source.place, path, error.message, remedy);

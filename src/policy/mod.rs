@@ -41,6 +41,7 @@ pub use trace::{PlaceTrace, RuleOutcome, RuleTrace, TableTrace, Trace};
 
 use crate::authn::Caller;
 use crate::config::Mistake;
+use crate::expr::Reads;
 use session::Session;
 
 /// A loaded policy; immutable.
@@ -53,6 +54,8 @@ pub struct Policy {
     items: Vec<model::Item>,
     by_name: HashMap<Arc<str>, usize>,
     rules: Vec<model::Rule>,
+    /// What its expressions read of the claims.
+    claims: Reads,
     cases: Vec<model::Case>,
 }
 

@@ -41,7 +41,7 @@ struct Lookup {
 impl<'a> Session<'a> {
     pub(super) fn new(policy: &'a Policy, caller: &Caller) -> Self {
         let scope = Scope::new()
-            .with("claims", &Value::Object(caller.claims().clone()))
+            .with_members("claims", caller.claims(), &policy.claims)
             .with("issuer", &Value::from(caller.issuer()));
         Self {
             policy,
