@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::value::to_raw_value;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -30,7 +29,8 @@ pub(super) struct Order {
 
 /// What is said of a token. Times are in whole seconds.
 pub(super) struct Claimed {
-    pub(super) token: SecretString,
+    /// A JSON string, or so it should be.
+    pub(super) token: Box<RawValue>,
     pub(super) token_id: String,
     pub(super) expiration: OffsetDateTime,
     pub(super) minted_at: OffsetDateTime,
@@ -95,8 +95,8 @@ impl Order {
         claimed: Claimed,
         min_remaining: Duration,
     ) -> Result<EmbedToken, &'static str> {
-        if claimed.token.expose_secret().is_empty() || !is_token_id(&claimed.token_id) {
-            return Err("it holds no token");
+        if !is_token_id(&claimed.token_id) {
+            return Err("it holds no token id");
         }
         if claimed.minted_at > self.now() + SKEW {
             return Err("it was minted in the future");
@@ -112,7 +112,6 @@ impl Order {
     ) -> Result<Minted, &'static str> {
         let token = reply
             .token
-            .filter(|token| !token.is_empty())
             .ok_or("the reply to GenerateToken holds no token")?;
         let token_id = reply
             .token_id
@@ -124,7 +123,7 @@ impl Order {
             .map(|time| time.to_offset(time::UtcOffset::UTC))
             .ok_or("the reply to GenerateToken holds no expiration")?;
         let claimed = Claimed {
-            token: token.into(),
+            token,
             token_id,
             expiration: whole_seconds(expiration),
             minted_at: whole_seconds(self.now()),
@@ -133,7 +132,7 @@ impl Order {
         self.keeps_to(claimed, min_remaining)
     }
 
-    /// The bounds of a token's life.
+    /// That it is a token, and the bounds of its life.
     fn keeps_to(&self, claimed: Claimed, min_remaining: Duration) -> Result<Minted, &'static str> {
         let (minted_at, expiration) = (claimed.minted_at, claimed.expiration);
         if expiration <= minted_at {
@@ -143,12 +142,13 @@ impl Order {
             return Err("the new embed token lives longer than was asked for");
         }
         let life = (expiration - minted_at).unsigned_abs();
-        let secret = claimed.token.expose_secret();
-        let json = to_raw_value(secret).map_err(|_| "the embed token is no text")?;
+        let sha256 = match serde_json::from_str::<String>(claimed.token.get()) {
+            Ok(token) if !token.is_empty() => hex(Sha256::digest(token).into()),
+            Ok(_) | Err(_) => return Err("the embed token is no text"),
+        };
         Ok(Minted {
-            json,
-            sha256: hex(&Sha256::digest(secret)),
             token: claimed.token,
+            sha256,
             token_id: claimed.token_id,
             expiration,
             at: minted_at,
@@ -166,11 +166,11 @@ fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
     time - Duration::from_nanos(u64::from(time.nanosecond()))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn hex(hash: [u8; 32]) -> String {
+    let (front, back) = hash.split_at(16);
+    let number = |half: &[u8]| {
+        half.iter()
+            .fold(0, |number, byte| number << 8 | u128::from(*byte))
+    };
+    format!("{:032x}{:032x}", number(front), number(back))
 }

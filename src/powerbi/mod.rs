@@ -28,7 +28,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -69,9 +68,8 @@ pub struct PowerBi {
 pub struct EmbedToken(Arc<Minted>);
 
 struct Minted {
-    token: SecretString,
-    /// The token as a JSON string: escaped once, and not for every answer and item.
-    json: Box<RawValue>,
+    /// As the JSON string that Power BI sent: an answer holds it as it came, once for each item.
+    token: Box<RawValue>,
     token_id: String,
     expiration: OffsetDateTime,
     at: OffsetDateTime,
@@ -340,15 +338,10 @@ impl PowerBi {
 }
 
 impl EmbedToken {
-    /// The token itself.
-    #[must_use]
-    pub fn secret(&self) -> &SecretString {
-        &self.0.token
-    }
     /// The token as a JSON string: as secret as the token, and its `Debug` shows it.
     #[must_use]
     pub(crate) fn json(&self) -> &RawValue {
-        &self.0.json
+        &self.0.token
     }
     /// Its id in Power BI's audit log.
     #[must_use]

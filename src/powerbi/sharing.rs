@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -41,7 +41,7 @@ pub(super) enum Claim {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
-    token: String,
+    token: Box<RawValue>,
     token_id: String,
     /// Unix time.
     expiration: i64,
@@ -103,7 +103,7 @@ impl Sharing {
         now: OffsetDateTime,
     ) {
         let stored = Stored {
-            token: token.secret().expose_secret().to_owned(),
+            token: token.json().to_owned(),
             token_id: token.token_id().to_owned(),
             expiration: token.expiration().unix_timestamp(),
             minted_at: token.minted_at().unix_timestamp(),
@@ -141,7 +141,7 @@ pub(super) fn read(
     let claimed = Claimed {
         expiration: time(stored.expiration)?,
         minted_at: time(stored.minted_at)?,
-        token: stored.token.into(),
+        token: stored.token,
         token_id: stored.token_id,
         upstream_request_id: stored.upstream_request_id,
     };

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -112,7 +111,8 @@ impl EmbedTokens {
             return Found::Token(token);
         }
         let (tokens, client) = (Arc::clone(self), Arc::clone(client));
-        let minting = async move {
+        // Boxed: what wraps it from here on moves it, and it is large.
+        let minting = Box::pin(async move {
             let landed = tokens
                 .obtain(&key, &client, &order, cache_until, deadline)
                 .await;
@@ -120,7 +120,7 @@ impl EmbedTokens {
                 tokens.remember(key, token, cache_until, order.now());
             }
             landed
-        };
+        });
         // Its log lines and spans are those of the request that began it.
         let minting = AssertUnwindSafe(minting.in_current_span()).catch_unwind();
         let tokens = Arc::clone(self);
@@ -215,7 +215,6 @@ impl Remembered {
     fn weight(&self) -> u32 {
         let token = &self.token;
         let bytes = ENTRY_BYTES
-            + token.secret().expose_secret().len()
             + token.json().get().len()
             + token.token_id().len()
             + token.sha256().len()

@@ -5,6 +5,7 @@
 //! What must not be guessed is an `Option` here, so that whoever uses it has to say what its absence means.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// A collection.
 #[derive(Deserialize)]
@@ -157,7 +158,7 @@ pub(super) struct AdditionalInfo {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EmbedToken {
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Box<RawValue>>,
     pub(super) token_id: Option<String>,
     pub(super) expiration: Option<String>,
 }
