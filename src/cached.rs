@@ -108,6 +108,11 @@ where
         self.state().current.clone()
     }
 
+    /// The value that is there, when `judge` finds it good: what [`get`](Self::get) would give without waiting.
+    pub fn good(&self, judge: impl Fn(&T) -> Need) -> Option<Arc<T>> {
+        self.peek().filter(|value| judge(value) == Need::Nothing)
+    }
+
     /// A value that `judge` finds good enough, fetched when necessary.
     ///
     /// # Errors

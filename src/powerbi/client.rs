@@ -75,6 +75,15 @@ pub(super) struct Answer<T> {
     pub(super) request_id: Option<String>,
 }
 
+/// Takes a 2xx body, or says why it cannot be used.
+type Read<'a> = &'a mut (dyn FnMut(&[u8]) -> Result<(), String> + Send);
+
+/// An answer whose body was taken.
+struct Taken {
+    bytes: usize,
+    request_id: Option<String>,
+}
+
 /// What to do after a failed try.
 enum Next {
     Wait(Duration),
@@ -92,12 +101,33 @@ struct Tries {
 
 impl Client {
     /// Makes the call; `read` turns a 2xx body into a value, or says why it cannot be used.
-    pub(super) async fn call<T>(
+    pub(super) async fn call<T: Send>(
         &self,
         request: &Request,
         deadline: Instant,
-        read: impl Fn(&[u8]) -> Result<T, String>,
+        read: impl Fn(&[u8]) -> Result<T, String> + Sync,
     ) -> Result<Answer<T>, Error> {
+        let mut value = None;
+        let read = &mut |body: &[u8]| {
+            value = Some(read(body)?);
+            Ok(())
+        };
+        let Taken { bytes, request_id } = self.make(request, deadline, read).await?;
+        Ok(Answer {
+            // Taken, so read.
+            value: value.ok_or(Error::Aborted)?,
+            bytes,
+            request_id,
+        })
+    }
+
+    /// As [`call`](Self::call), whatever the value is: compiled once.
+    async fn make(
+        &self,
+        request: &Request,
+        deadline: Instant,
+        read: Read<'_>,
+    ) -> Result<Taken, Error> {
         let mut tries = Tries::default();
         let (mut token, mut renewed) = (None, false);
         loop {
@@ -109,7 +139,7 @@ impl Client {
             };
             let again = tries.made > 0;
             let failure = match self
-                .attempt(request, &bearer, deadline, again, &read, permit)
+                .attempt(request, &bearer, deadline, again, read, permit)
                 .await
             {
                 Ok(answer) => return Ok(answer),
@@ -169,15 +199,15 @@ impl Client {
         }
     }
 
-    async fn attempt<T>(
+    async fn attempt(
         &self,
         request: &Request,
         bearer: &AccessToken,
         deadline: Instant,
         again: bool,
-        read: impl Fn(&[u8]) -> Result<T, String>,
+        read: Read<'_>,
         permit: Permit<'_>,
-    ) -> Result<Answer<T>, Failure> {
+    ) -> Result<Taken, Failure> {
         let started = Instant::now();
         let until = deadline.min(started + TRY_TIMEOUT);
         let exchange = self.exchange(request, bearer, read);
@@ -201,14 +231,14 @@ impl Client {
         result
     }
 
-    async fn exchange<T>(
+    async fn exchange(
         &self,
         request: &Request,
         bearer: &AccessToken,
-        read: impl Fn(&[u8]) -> Result<T, String>,
-    ) -> Result<Answer<T>, Failure> {
-        let response = self.send(request, bearer).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        read: Read<'_>,
+    ) -> Result<Taken, Failure> {
+        let mut response = self.send(request, bearer).await?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let body = outbound::read_capped(response, MAX_BODY).await;
         if !status.is_success() {
             // Status and headers say enough when the body is broken.
@@ -231,10 +261,10 @@ impl Client {
                 Failure::Transport("the connection was dropped in the middle of an answer".into())
             }
         })?;
-        Ok(Answer {
-            value: read(&body).map_err(malformed)?,
+        read(&body).map_err(malformed)?;
+        Ok(Taken {
             bytes: body.len(),
-            request_id: request_id.clone(),
+            request_id,
         })
     }
 

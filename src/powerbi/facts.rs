@@ -6,11 +6,15 @@
 //! its ttl. Failures are kept for seconds only, so that what is missing is not asked for by every request. Each shelf is
 //! bounded by what the replies on it weigh.
 
+use std::any::Any;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use moka::notification::RemovalCause;
 use tokio::time::Instant;
 
@@ -38,22 +42,33 @@ pub(super) struct Ages {
     stale: Duration,
 }
 
-/// Facts of one shape.
-pub(super) struct Shelf<T>(moka::sync::Cache<Key, Arc<Entry<T>>>);
+/// Facts of one shape. The shape is known out here only: what lies behind works on any, and is there once.
+pub(super) struct Shelf<T> {
+    entries: Entries,
+    shape: PhantomData<fn() -> T>,
+}
+
+struct Entries(moka::sync::Cache<Key, Arc<Entry>>);
+
+/// A fact of some shape.
+type Thing = Arc<dyn Any + Send + Sync>;
+
+/// Reads a fact; with what its replies weigh.
+type Read = Box<dyn Fn(Reader) -> BoxFuture<'static, Result<(Thing, usize), Error>> + Send + Sync>;
 
 /// Principal, profile, URL below the root.
 type Key = (Arc<str>, Option<Arc<str>>, String);
 
-struct Entry<T> {
-    cached: Arc<Cached<Fact<T>, Error>>,
+struct Entry {
+    cached: Arc<Cached<Fact, Error>>,
     /// The latest deadline of those who wait: time for the tries of a read.
     patience: Arc<Mutex<Instant>>,
     weighed: AtomicU32,
     place: Arc<Place>,
 }
 
-struct Fact<T> {
-    value: Arc<T>,
+struct Fact {
+    value: Thing,
     /// When its read began: what happened upstream before is in it.
     begun: Instant,
     bytes: usize,
@@ -157,7 +172,7 @@ impl Ages {
         }
     }
 
-    fn judge<T>(&self, fact: &Fact<T>, asker: &Asker) -> Need {
+    fn judge(&self, fact: &Fact, asker: &Asker) -> Need {
         let age = fact.begun.elapsed();
         if asker.occasion.freshness == Freshness::Reread && fact.begun < asker.occasion.since {
             Need::Replacement
@@ -173,21 +188,10 @@ impl Ages {
 
 impl<T: Send + Sync + 'static> Shelf<T> {
     pub(super) fn new(ages: Ages) -> Self {
-        // moka refuses more than a thousand years.
-        let idle = ages.stale.min(Duration::from_secs(30 * 24 * 60 * 60));
-        Self(
-            moka::sync::Cache::builder()
-                .max_capacity(SHELF_BYTES)
-                .weigher(|_, entry: &Arc<Entry<T>>| entry.weighed.load(Ordering::Relaxed))
-                .time_to_idle(idle.max(MISSING))
-                .eviction_listener(|_, entry: Arc<Entry<T>>, cause| {
-                    // An entry is replaced by itself only, to be weighed anew.
-                    if cause != RemovalCause::Replaced {
-                        entry.place.gone.store(true, Ordering::Release);
-                    }
-                })
-                .build(),
-        )
+        Self {
+            entries: Entries::new(ages),
+            shape: PhantomData,
+        }
     }
 
     /// The fact at `path`, read by `read` when necessary.
@@ -206,23 +210,81 @@ impl<T: Send + Sync + 'static> Shelf<T> {
             asker.profile.clone(),
             path,
         );
-        let entry = match self.0.get(&key) {
+        let entry = match self.entries.0.get(&key) {
             Some(entry) => entry,
-            None => self
-                .0
-                .get_with(key.clone(), || Arc::new(Entry::new(asker, &key.2, read))),
+            None => self.entries.enter(&key, asker, erased(read)),
         };
-        entry.wait_until(asker.occasion.deadline);
-        let fact = entry.cached.get(|fact| asker.ages.judge(fact, asker));
-        let fact = tokio::time::timeout_at(asker.occasion.deadline, fact)
-            .await
-            .map_err(|_| Error::TimedOut)?
-            .map_err(|error| Error::clone(&error))?;
+        let thing = self.entries.fact(key, &entry, asker).await?;
+        // A shelf holds facts of its own shape.
+        thing.downcast().map_err(|_| Error::Aborted)
+    }
+
+    /// Bytes on the shelf, as weighed.
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> u64 {
+        self.entries.0.run_pending_tasks();
+        self.entries.0.weighted_size()
+    }
+}
+
+fn erased<T, F, Fut>(read: F) -> Read
+where
+    T: Send + Sync + 'static,
+    F: Fn(Reader) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(T, usize), Error>> + Send + 'static,
+{
+    Box::new(move |reader| {
+        let reading = read(reader);
+        async move {
+            let (value, weight) = reading.await?;
+            let value: Thing = Arc::new(value);
+            Ok((value, weight))
+        }
+        .boxed()
+    })
+}
+
+impl Entries {
+    fn new(ages: Ages) -> Self {
+        // moka refuses more than a thousand years.
+        let idle = ages.stale.min(Duration::from_secs(30 * 24 * 60 * 60));
+        Self(
+            moka::sync::Cache::builder()
+                .max_capacity(SHELF_BYTES)
+                .weigher(|_, entry: &Arc<Entry>| entry.weighed.load(Ordering::Relaxed))
+                .time_to_idle(idle.max(MISSING))
+                .eviction_listener(|_, entry: Arc<Entry>, cause| {
+                    // An entry is replaced by itself only, to be weighed anew.
+                    if cause != RemovalCause::Replaced {
+                        entry.place.gone.store(true, Ordering::Release);
+                    }
+                })
+                .build(),
+        )
+    }
+
+    /// The entry at `key`: one that somebody else has entered meanwhile, or a new one over `read`.
+    fn enter(&self, key: &Key, asker: &Asker, read: Read) -> Arc<Entry> {
+        self.0
+            .get_with(key.clone(), || Arc::new(Entry::new(asker, &key.2, read)))
+    }
+
+    async fn fact(&self, key: Key, entry: &Arc<Entry>, asker: &Asker) -> Result<Thing, Error> {
+        let judge = |fact: &Fact| asker.ages.judge(fact, asker);
+        let fact = if let Some(fact) = entry.cached.good(judge) {
+            fact
+        } else {
+            entry.wait_until(asker.occasion.deadline);
+            tokio::time::timeout_at(asker.occasion.deadline, entry.cached.get(judge))
+                .await
+                .map_err(|_| Error::TimedOut)?
+                .map_err(|error| Error::clone(&error))?
+        };
         let weight = u32::try_from(fact.bytes)
             .unwrap_or(u32::MAX)
             .saturating_add(ENTRY_BYTES);
         if entry.weighed.swap(weight, Ordering::Relaxed) != weight {
-            self.0.insert(key, Arc::clone(&entry));
+            self.0.insert(key, Arc::clone(entry));
         }
         asker.occasion.used().0.push(UsedFact {
             place: Arc::clone(&entry.place),
@@ -231,21 +293,10 @@ impl<T: Send + Sync + 'static> Shelf<T> {
         });
         Ok(Arc::clone(&fact.value))
     }
-
-    /// Bytes on the shelf, as weighed.
-    #[cfg(test)]
-    pub(super) fn weight(&self) -> u64 {
-        self.0.run_pending_tasks();
-        self.0.weighted_size()
-    }
 }
 
-impl<T: Send + Sync + 'static> Entry<T> {
-    fn new<F, Fut>(asker: &Asker, path: &str, read: F) -> Self
-    where
-        F: Fn(Reader) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(T, usize), Error>> + Send + 'static,
-    {
+impl Entry {
+    fn new(asker: &Asker, path: &str, read: Read) -> Self {
         let patience = Arc::new(Mutex::new(asker.occasion.deadline));
         let (client, profile) = (Arc::clone(&asker.client), asker.profile.clone());
         let (until, path) = (Arc::clone(&patience), Arc::<str>::from(path));
@@ -273,7 +324,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
                     other => other,
                 })?;
                 Ok(Fact {
-                    value: Arc::new(value),
+                    value,
                     begun,
                     bytes,
                     // One read at a time (`Cached`): the number is that of the fact that is about to lie here.

@@ -28,7 +28,7 @@ pub(super) enum Collection<'a> {
 
 impl Reader {
     /// The thing at `path`.
-    pub(super) async fn one<T: DeserializeOwned>(
+    pub(super) async fn one<T: DeserializeOwned + Send>(
         &self,
         kind: CallKind,
         path: &[&str],
@@ -40,7 +40,7 @@ impl Reader {
     }
 
     /// Every member of the collection at `path`, once each.
-    pub(super) async fn all<T: DeserializeOwned>(
+    pub(super) async fn all<T: DeserializeOwned + Send>(
         &self,
         kind: CallKind,
         path: &[&str],
@@ -85,7 +85,7 @@ impl Reader {
         Err(Error::InvalidResponse(endless.into()))
     }
 
-    async fn get<T: DeserializeOwned>(
+    async fn get<T: DeserializeOwned + Send>(
         &self,
         kind: CallKind,
         url: Url,
