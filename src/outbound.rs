@@ -87,6 +87,8 @@ impl Outbound {
                 .timeout(TOTAL_TIMEOUT)
                 .pool_idle_timeout(Duration::from_secs(60))
                 .redirect(reqwest::redirect::Policy::none())
+                // Who calls decides about tries, and counts them.
+                .retry(reqwest::retry::never().max_retries_per_request(0))
                 .user_agent(concat!("embed-broker/", env!("CARGO_PKG_VERSION")))
                 .tls_certs_merge(extra.iter().cloned());
             if loopback {
@@ -150,16 +152,24 @@ pub async fn read_capped(
     mut response: reqwest::Response,
     limit: usize,
 ) -> Result<Bytes, BodyError> {
-    let mut body = BytesMut::new();
+    // Most bodies come in one piece.
+    let mut whole = None;
+    let mut pieces = BytesMut::new();
     while let Some(chunk) = response
         .chunk()
         .await
         .map_err(|error| BodyError::Broken(error.without_url()))?
     {
-        if body.len() + chunk.len() > limit {
+        let so_far = whole.as_ref().map_or(pieces.len(), Bytes::len);
+        if so_far + chunk.len() > limit {
             return Err(BodyError::TooLong(limit));
         }
-        body.extend_from_slice(&chunk);
+        if so_far == 0 {
+            whole = Some(chunk);
+        } else {
+            pieces.extend(whole.take());
+            pieces.extend_from_slice(&chunk);
+        }
     }
-    Ok(body.freeze())
+    Ok(whole.unwrap_or_else(|| pieces.freeze()))
 }

@@ -29,6 +29,9 @@ use sink::{Order, QUEUE, Status};
 /// Time the sink gets to take a record.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Room for a record, so that it need not be found while one is written; longer ones take more.
+const RECORD_BYTES: usize = 1024;
+
 /// The sink did not take the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit record could not be written")]
@@ -148,7 +151,8 @@ impl Audit {
     }
 
     async fn put(&self, record: &AuditRecord) -> Result<(), Unavailable> {
-        let mut text = serde_json::to_vec(record).map_err(|_| Unavailable)?;
+        let mut text = Vec::with_capacity(RECORD_BYTES);
+        serde_json::to_writer(&mut text, record).map_err(|_| Unavailable)?;
         text.push(b'\n');
         if !self.required {
             // A trail that nobody requires must not cost a caller time.

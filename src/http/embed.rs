@@ -1,9 +1,9 @@
 //! `POST /embed-token`.
 
+use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use serde::de::value::StringDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -15,6 +15,9 @@ use crate::broker::{Access, Ask, Code, EmbedRequest, Issued, Recording};
 
 /// Most items in one request, counted as sent.
 const MAX_ITEMS: usize = 50;
+
+/// Room for what an answer says of an item beside the token; more is found when it is needed.
+const ITEM_BYTES: usize = 512;
 
 /// The body of a request. Members are present or absent; `null` is a wrong type.
 #[derive(Deserialize)]
@@ -78,7 +81,14 @@ pub(super) async fn embed_token(
         .broker()
         .embed_token(EmbedRequest { token, ask, blobs }, &recording)
         .await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(Answer::from(&issued))).into_response())
+    let body = Answer::from(&issued)
+        .into_json()
+        .map_err(|error| Problem::new(Code::Internal, format!("no answer: {error}")))?;
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, body).into_response())
 }
 
 impl TryFrom<Body> for Ask {
@@ -129,6 +139,17 @@ impl<'a> From<&'a Issued> for Answer<'a> {
             refresh_after: issued.refresh_after,
             items: items.collect(),
         }
+    }
+}
+
+impl Answer<'_> {
+    /// In one piece of memory: most of an answer is its token, once more for each item.
+    fn into_json(self) -> serde_json::Result<Vec<u8>> {
+        let items = self.items.len();
+        let room = (1 + items) * (self.token.get().len() + ITEM_BYTES);
+        let mut json = Vec::with_capacity(room);
+        serde_json::to_writer(&mut json, &self)?;
+        Ok(json)
     }
 }
 

@@ -142,14 +142,14 @@ pub(super) struct Blob(pub(super) SecretString);
 impl EffectiveIdentity {
     /// For the audit record: the blob as its hash.
     pub(super) fn audited(&self) -> Value {
-        let blob = self.identity_blob.as_ref().map(|blob| &blob.value);
-        audited(
-            &Self {
-                identity_blob: None,
-                ..self.clone()
-            },
-            blob,
-        )
+        let Some(blob) = &self.identity_blob else {
+            return audited(self, None);
+        };
+        let rest = Self {
+            identity_blob: None,
+            ..self.clone()
+        };
+        audited(&rest, Some(&blob.value))
     }
 }
 
