@@ -54,8 +54,8 @@ pub(super) async fn observe(
         otel.status_code = Empty,
     );
     telemetry::begin(&span, request.headers(), request.method(), route.as_str());
-    // What is recorded does work; health and the like answer under any load.
-    let gate = recording.as_ref().map(|_| gate);
+    // Health and the like answer under any load, and so does a refusal of the method.
+    let gate = works(route, request.method()).then_some(gate);
     let inward = Inward {
         app: app.clone(),
         gate,
@@ -165,6 +165,15 @@ fn record(app: &AppState, request: &Request, route: Route, id: &RequestId) -> Op
     let peer = request.extensions().get::<Peer>().copied();
     let address = client(peer, request.headers(), &app.0.trusted_proxies);
     Some(app.broker().record(event, id.0.clone(), address))
+}
+
+/// Whether a handler of ours does work for it.
+fn works(route: Route, method: &Method) -> bool {
+    match route {
+        Route::EmbedToken => method == Method::POST,
+        Route::Items | Route::Targets => matches!(*method, Method::GET | Method::HEAD),
+        Route::OpenApi | Route::Livez | Route::Readyz | Route::Unmatched => false,
+    }
 }
 
 fn route(request: &Request) -> Route {

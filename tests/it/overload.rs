@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::tokens::unsigned;
-use crate::support::{Process, TestApp, eventually};
+use crate::support::{Answer, Process, TestApp, eventually};
 
 fn sales() -> Value {
     json!({ "item": "sales" })
@@ -58,6 +58,10 @@ async fn what_exceeds_max_in_flight_is_shed_at_once_and_health_answers() {
             assert!(began.elapsed() < Duration::from_secs(1), "{path}");
         }
         assert_eq!(app.ops("/readyz").await.status, 200);
+        // What can never work is not told to come again.
+        let request = app.request(Method::GET, "/embed-token");
+        let answer = Answer::read(request.send().await.unwrap()).await;
+        answer.problem(405, "method_not_allowed");
     };
     let (answers, ()) = tokio::join!(busy, meanwhile);
     for answer in answers {
