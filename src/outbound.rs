@@ -87,8 +87,6 @@ impl Outbound {
                 .timeout(TOTAL_TIMEOUT)
                 .pool_idle_timeout(Duration::from_secs(60))
                 .redirect(reqwest::redirect::Policy::none())
-                // Who calls decides about tries, and counts them.
-                .retry(reqwest::retry::never().max_retries_per_request(0))
                 .user_agent(concat!("embed-broker/", env!("CARGO_PKG_VERSION")))
                 .tls_certs_merge(extra.iter().cloned());
             if loopback {
