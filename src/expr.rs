@@ -6,7 +6,7 @@
 //! Limits, because an evaluation cannot be cancelled: at most [`MAX_LENGTH`] characters, no comprehension in another's
 //! body, only CEL's standard functions and the `strings` extension, no free name but the ones that the caller offers
 //! (all checked by `check` when compiling); and a variable that holds a list or map of more than [`MAX_ITEMS`]
-//! entries fails every evaluation that uses it.
+//! entries, among what is read of it, fails every evaluation that uses it.
 //!
 //! An [`EvalError`] says what failed and never shows a value: it goes to logs and audit records.
 
