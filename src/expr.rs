@@ -339,7 +339,8 @@ fn from_json(value: &Value) -> Option<Box<dyn Val>> {
 
 /// As [`from_json`], of the members of an object.
 fn map<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>) -> Option<Box<dyn Val>> {
-    let mut map = HashMap::with_capacity(members.size_hint().0);
+    let most = members.size_hint().1.unwrap_or_default();
+    let mut map = HashMap::with_capacity(most.min(MAX_ITEMS));
     for (key, value) in members {
         if map.len() == MAX_ITEMS {
             return None;

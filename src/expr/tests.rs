@@ -218,6 +218,7 @@ fn what_is_read_of_a_variable_is_known() {
         ("claims[1]", Some(Reads::Whole)),
         ("'upn' in claims", Some(Reads::Whole)),
         ("size(claims) > 3 && claims.email != ''", Some(Reads::Whole)),
+        ("claims.email != '' && size(claims) > 3", Some(Reads::Whole)),
         ("claims.exists(name, name == 'upn')", Some(Reads::Whole)),
         ("claims == {'sub': 'u1'}", Some(Reads::Whole)),
         ("[claims].map(c, c.email)", Some(Reads::Whole)),

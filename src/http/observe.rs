@@ -75,7 +75,7 @@ async fn answer(
     route: Route,
     began: Instant,
 ) -> Response {
-    let mut response = cors(app, request, inward).await;
+    let mut response = cors(inward, request).await;
     let mut problem = response.extensions_mut().remove::<Problem>();
     let refused = |problem: &Option<Problem>| problem.as_ref().map(|p| p.code().as_str());
     if let Some(recording) = recording {
@@ -112,15 +112,16 @@ async fn answer(
 }
 
 /// The allowed origins and headers may change at a reload, so the layer is taken anew for each request of a browser.
-async fn cors(app: &AppState, request: Request, inward: Inward) -> Response {
+async fn cors(inward: Inward, request: Request) -> Response {
     if !request.headers().contains_key(ORIGIN) {
         return inward.run(request).await;
     }
+    let edge = inward.app.edge();
     let inward = service_fn(move |request: Request| {
         let inward = inward.clone();
         async move { Ok::<_, Infallible>(inward.run(request).await) }
     });
-    match app.edge().cors().layer(inward).oneshot(request).await {
+    match edge.cors().layer(inward).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     }
@@ -167,7 +168,7 @@ fn record(app: &AppState, request: &Request, route: Route, id: &RequestId) -> Op
     Some(app.broker().record(event, id.0.clone(), address))
 }
 
-/// Whether a handler of ours does work for it.
+/// Whether a handler does work for it: what a route answers beside refusals stands here as in the router.
 fn works(route: Route, method: &Method) -> bool {
     match route {
         Route::EmbedToken => method == Method::POST,

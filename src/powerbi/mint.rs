@@ -144,7 +144,7 @@ impl Order {
         let life = (expiration - minted_at).unsigned_abs();
         let sha256 = match serde_json::from_str::<String>(claimed.token.get()) {
             Ok(token) if !token.is_empty() => hex(Sha256::digest(token).into()),
-            Ok(_) | Err(_) => return Err("the embed token is no text"),
+            Ok(_) | Err(_) => return Err("the embed token is empty, or no string"),
         };
         Ok(Minted {
             token: claimed.token,
@@ -167,10 +167,7 @@ fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
 }
 
 fn hex(hash: [u8; 32]) -> String {
-    let (front, back) = hash.split_at(16);
-    let number = |half: &[u8]| {
-        half.iter()
-            .fold(0, |number, byte| number << 8 | u128::from(*byte))
-    };
-    format!("{:032x}{:032x}", number(front), number(back))
+    let (halves, _) = hash.as_chunks();
+    let hex = |half: &[u8; 16]| format!("{:032x}", u128::from_be_bytes(*half));
+    halves.iter().map(hex).collect()
 }
