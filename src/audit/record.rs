@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 /// What was asked for.
@@ -54,7 +54,7 @@ pub struct AuditRecord {
     pub access: Option<&'static str>,
     /// The effective identities in the token; blobs as their SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity: Option<Arc<[Value]>>,
+    pub identity: Option<Arc<[Box<RawValue>]>>,
     /// Configured name of the principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,

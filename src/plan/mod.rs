@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -99,7 +100,7 @@ pub struct EmbedPlan {
     lifetime: Duration,
     cache_until: CacheUntil,
     items: Vec<PlannedItem>,
-    identities: Arc<[Value]>,
+    identities: Arc<[Box<RawValue>]>,
     unfiltered_by_master_user: bool,
 }
 
@@ -148,15 +149,16 @@ impl EmbedPlan {
         }
         let planned = items.iter().map(embed::planned).collect::<Result<_, _>>()?;
         let call = draft.into_call(&items, minutes)?;
-        let body = serde_json::to_vec(&call.request)
-            .map_err(|error| Refusal::ItemUnavailable(format!("no request body: {error}")))?;
+        let unwritable = |error| Refusal::ItemUnavailable(format!("no request body: {error}"));
+        let body = serde_json::to_vec(&call.request).map_err(unwritable)?;
+        let identities = audited(&call.request).map_err(unwritable)?;
         let minter = circumstances.minter.clone();
         let profile_id = artifacts[0].profile_id.clone();
         Ok(Self {
             key: PlanKey::of(&minter, profile_id.as_deref(), &call.path, &body),
             unfiltered_by_master_user: call.bare
                 && matches!(minter.kind, MinterKind::MasterUser { .. }),
-            identities: audited(&call.request).into(),
+            identities,
             minter,
             profile_id,
             path: call.path,
@@ -209,7 +211,7 @@ impl EmbedPlan {
     }
     /// The effective identities for the audit record, blobs as hashes.
     #[must_use]
-    pub fn identities(&self) -> &Arc<[Value]> {
+    pub fn identities(&self) -> &Arc<[Box<RawValue>]> {
         &self.identities
     }
     /// Whether a master user mints without identity for some dataset: then its facts must be fresh.
@@ -257,8 +259,8 @@ fn minutes(grants: &[Grant], circumstances: &Circumstances<'_>) -> Result<u64, R
     }
 }
 
-/// The identities of a request for the audit record.
-fn audited(request: &Request) -> Vec<Value> {
+/// The identities of a request for the audit record; written out here, once for all records of the plan.
+fn audited(request: &Request) -> serde_json::Result<Arc<[Box<RawValue>]>> {
     let (identities, sources) = match request {
         Request::V1(request) => (&request.identities, None),
         Request::V2(request) => (&request.identities, Some(&request.datasource_identities)),

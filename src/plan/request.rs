@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
 
 /// Body of one of the calls.
@@ -141,34 +142,32 @@ pub(super) struct Blob(pub(super) SecretString);
 
 impl EffectiveIdentity {
     /// For the audit record: the blob as its hash.
-    pub(super) fn audited(&self) -> Value {
+    pub(super) fn audited(&self) -> serde_json::Result<Box<RawValue>> {
         let Some(blob) = &self.identity_blob else {
-            return audited(self, None);
+            return to_raw_value(self);
         };
         let rest = Self {
             identity_blob: None,
             ..self.clone()
         };
-        audited(&rest, Some(&blob.value))
+        audited(&rest, &blob.value)
     }
 }
 
 impl DatasourceIdentity {
     /// For the audit record: the blob as its hash.
-    pub(super) fn audited(&self) -> Value {
+    pub(super) fn audited(&self) -> serde_json::Result<Box<RawValue>> {
         audited(
             &json!({ "datasources": self.datasources }),
-            Some(&self.identity_blob),
+            &self.identity_blob,
         )
     }
 }
 
-fn audited(rest: &impl Serialize, blob: Option<&Blob>) -> Value {
+fn audited(rest: &impl Serialize, blob: &Blob) -> serde_json::Result<Box<RawValue>> {
     let mut record = json!(rest);
-    if let Some(blob) = blob {
-        record["identityBlob"] = json!({ "sha256": blob.sha256() });
-    }
-    record
+    record["identityBlob"] = json!({ "sha256": blob.sha256() });
+    to_raw_value(&record)
 }
 
 // === impl Blob ===

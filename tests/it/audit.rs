@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use embed_broker::audit::{AuditRecord, Event};
 use embed_broker::broker::Code;
 use reqwest::Method;
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -29,7 +30,9 @@ fn full() -> AuditRecord {
         target: Some("t".into()),
         rule: Some("r".into()),
         access: Some("view"),
-        identity: Some([json!({"username": "u", "auditableContext": "c"})].into()),
+        identity: Some(
+            [to_raw_value(&json!({"username": "u", "auditableContext": "c"})).unwrap()].into(),
+        ),
         principal: Some("default".into()),
         profile: Some("p".into()),
         token_id: Some("4b76f5ed-5a06-4150-8d1b-60f8e4c186f4".into()),
