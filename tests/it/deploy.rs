@@ -361,7 +361,7 @@ fn stages() -> BTreeMap<String, String> {
 fn the_production_image_has_no_sandbox() {
     let stages = stages();
     let build = &stages["build-broker"];
-    assert!(build.contains("cargo build --locked --release --no-default-features"));
+    assert!(build.contains("scripts/release /out/embed-broker --no-default-features --features"));
     assert!(!build.contains("sandbox"));
     let broker = &stages["broker"];
     assert!(broker.starts_with("base AS broker") && !broker.contains("build-sandbox"));
@@ -411,6 +411,8 @@ fn the_build_sees_what_it_reads_and_no_more() {
         "openapi.yaml",
         "config/sandbox",
         "client/embed-broker.js",
+        "scripts/bench",
+        "scripts/release",
     ] {
         assert!(seen.contains(&needed), "{needed}");
     }
