@@ -1,7 +1,8 @@
 //! The real program as a process of its own, with the simulated services in this one.
 
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,8 +27,11 @@ pub(crate) struct Process {
     client: reqwest::Client,
     broker: String,
     ops: String,
-    log: Arc<Mutex<String>>,
 }
+
+/// Its standard error, in the folder of configuration and policy. No pipe: what the program wrote before it answered can
+/// be read when the answer is here, however busy the machine is.
+const LOG: &str = "log.jsonl";
 
 impl Process {
     /// Starts it as `setup` describes, with a JSON log, and waits until it is ready.
@@ -50,17 +54,15 @@ impl Process {
             upstream,
             config,
         } = setup.prepare().await;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_embed-broker"))
+        let child = Command::new(env!("CARGO_BIN_EXE_embed-broker"))
             .arg("--config")
             .arg(config)
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(Stdio::piped())
+            .stderr(File::create(folder.path().join(LOG)).unwrap())
             .spawn()
             .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        collect(child.stderr.take().unwrap(), Arc::clone(&log));
-        let [broker, ops] = addresses(&log).await;
+        let [broker, ops] = addresses(&folder.path().join(LOG)).await;
         Self {
             child: Mutex::new(child),
             upstream,
@@ -68,7 +70,6 @@ impl Process {
             client,
             broker,
             ops,
-            log,
         }
     }
 
@@ -151,7 +152,7 @@ impl Process {
 
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        read(&self.file(LOG))
     }
 
     /// The log's lines whose message is `message`.
@@ -210,21 +211,18 @@ impl Drop for Process {
     }
 }
 
-fn collect(from: impl Read + Send + 'static, into: Arc<Mutex<String>>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            let mut log = into.lock().unwrap();
-            log.push_str(&line);
-            log.push('\n');
-        }
-    });
+/// The whole lines of a log.
+fn read(log: &Path) -> String {
+    let mut text = std::fs::read_to_string(log).unwrap();
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    text
 }
 
 /// Traffic and ops listener, from the line that names them.
-async fn addresses(log: &Mutex<String>) -> [String; 2] {
+async fn addresses(log: &Path) -> [String; 2] {
     let began = Instant::now();
     loop {
-        let text = log.lock().unwrap().clone();
+        let text = read(log);
         let line = text
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
