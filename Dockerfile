@@ -4,7 +4,8 @@
 #   docker build -t embed-broker:sandbox --target sandbox .
 #
 # Base images are arguments, so that a digest, a mirror or a distroless image can take their place: the final stages
-# run no command of theirs. BASE_IMAGE needs glibc (2.36 or newer) and libgcc, nothing else; RUST_IMAGE is a Debian.
+# run no command of theirs. BASE_IMAGE needs glibc (2.36 or newer) and libgcc, nothing else; RUST_IMAGE is a Debian, 12 or
+# newer, and its archive gives three tools of the build.
 
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20260202-slim
@@ -15,12 +16,16 @@ COPY . .
 # The cache may hold an older build of this crate; its files' times decide nothing.
 RUN touch src/lib.rs src/main.rs
 
-FROM source AS build-broker
-# What scripts/release works with: tools of the build, none of which gets into the image.
+# What scripts/release works with; none of it gets into an image.
+FROM ${RUST_IMAGE} AS tools
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends llvm-19 python3 wrk \
     && rm -rf /var/lib/apt/lists/*
+
+FROM tools AS build-broker
+WORKDIR /build
+COPY --from=source /build .
 # Optional features, separated by commas: all but the sandbox.
 ARG FEATURES="redis,otlp"
 # The empty folder is made here because the final stages may have no shell to make it with.

@@ -361,6 +361,7 @@ fn stages() -> BTreeMap<String, String> {
 fn the_production_image_has_no_sandbox() {
     let stages = stages();
     let build = &stages["build-broker"];
+    assert!(build.starts_with("tools AS build-broker") && !stages["tools"].contains("sandbox"));
     assert!(build.contains("scripts/release /out/embed-broker --no-default-features --features"));
     assert!(!build.contains("sandbox"));
     let broker = &stages["broker"];
@@ -380,8 +381,12 @@ fn the_production_image_can_do_everything_else() {
         .unwrap();
     let mut features: Vec<String> = serde_json::from_str(default).unwrap();
     features.retain(|feature| feature != "sandbox");
-    let argument = format!("ARG FEATURES=\"{}\"", features.join(","));
+    let features = features.join(",");
+    let argument = format!("ARG FEATURES=\"{features}\"");
     assert!(stages()["build-broker"].contains(&argument), "{argument}");
+    // And so has what is built without a container.
+    let options = format!("set -- --no-default-features --features {features}\n");
+    assert!(read("scripts/release").contains(&options), "{options}");
 }
 
 #[test]
