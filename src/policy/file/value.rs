@@ -93,13 +93,18 @@ impl<T> Default for Ordered<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        /// `Spanned` also reads values without a place, out of serde's buffers, where we have none. A newtype refuses
+        /// those before it reads `T`; otherwise the program would contain the code for each `T` three times.
+        #[derive(serde::Deserialize)]
+        struct Placed<T>(T);
+
+        let spanned = Spanned::<Placed<T>>::deserialize(deserializer)?;
         Ok(Self {
             place: Place {
                 line: spanned.referenced.line(),
                 column: spanned.referenced.column(),
             },
-            value: spanned.value,
+            value: spanned.value.0,
         })
     }
 }
