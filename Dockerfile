@@ -5,7 +5,7 @@
 #
 # Base images are arguments, so that a digest, a mirror or a distroless image can take their place: the final stages
 # run no command of theirs. BASE_IMAGE needs glibc (2.36 or newer) and libgcc, nothing else; RUST_IMAGE is a Debian, 12 or
-# newer, and its archive gives three tools of the build.
+# newer, and its archive gives four tools of the build.
 
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20260202-slim
@@ -20,7 +20,7 @@ RUN touch src/lib.rs src/main.rs
 FROM ${RUST_IMAGE} AS tools
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends llvm-19 python3 wrk \
+    && apt-get install -y --no-install-recommends lld-19 llvm-19 python3 wrk \
     && rm -rf /var/lib/apt/lists/*
 
 FROM tools AS build-broker
