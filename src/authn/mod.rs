@@ -186,8 +186,7 @@ impl Verifier {
         outbound: &Outbound,
         previous: Option<&Self>,
     ) -> Result<Self, Vec<config::Mistake>> {
-        // An error says that a provider is installed already, by an earlier verifier of this process.
-        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        crate::crypto::install();
         let previous = previous.map_or(&[][..], |previous| previous.issuers.as_slice());
         let (mut issuers, mut mistakes) = (Vec::new(), Vec::new());
         for (index, issuer) in config.issuers.iter().enumerate() {

@@ -81,6 +81,7 @@ impl Certificate {
         text: &SecretString,
         password: Option<&SecretString>,
     ) -> Result<Self, PemError> {
+        crate::crypto::install();
         let blocks = pem::parse_many(text.expose_secret()).map_err(|_| PemError::NotPem)?;
         let (keys, others): (Vec<_>, Vec<_>) = blocks
             .iter()

@@ -63,7 +63,7 @@ impl Server {
         }
         let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -89,6 +89,7 @@ impl ClientCertificate {
     }
 
     fn new() -> anyhow::Result<Self> {
+        crate::crypto::install();
         let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)?;
         let certificate = CertificateParams::default().self_signed(&key)?;
         let jwk =

@@ -4,10 +4,11 @@
 //! plan, in its own place, and nowhere else. Names are HMACs, so that neither plans nor callers can be guessed from
 //! them. Nonces are random: past 2^32 values (a hundred a second for a year and four months) a key should be changed.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::{hkdf, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::{hkdf, hmac};
 
 use crate::config::{Redis, Secret};
 
@@ -27,7 +28,7 @@ pub(super) struct Keys {
 
 /// What is derived from one shared key.
 pub(super) struct Key {
-    cipher: RandomizedNonceKey,
+    cipher: LessSafeKey,
     names: hmac::Key,
     fingerprint: String,
 }
@@ -85,7 +86,7 @@ impl Key {
         };
         let names = hmac::Key::new(hmac::HMAC_SHA256, &part(b"names")?);
         Some(Self {
-            cipher: RandomizedNonceKey::new(&AES_256_GCM, &part(b"values")?).ok()?,
+            cipher: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &part(b"values")?).ok()?),
             fingerprint: encode(&hmac::sign(&names, b"fingerprint")),
             names,
         })
@@ -113,14 +114,19 @@ impl Key {
     }
 
     pub(super) fn seal(&self, name: &str, plan: &[u8; 32], value: &[u8]) -> Option<Vec<u8>> {
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).ok()?;
         let mut ciphertext = value.to_vec();
-        let nonce = self
-            .cipher
-            .seal_in_place_append_tag(associated(name, plan), &mut ciphertext)
+        self.cipher
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                associated(name, plan),
+                &mut ciphertext,
+            )
             .ok()?;
         let mut sealed = Vec::with_capacity(1 + NONCE_LEN + ciphertext.len());
         sealed.push(FORMAT);
-        sealed.extend_from_slice(nonce.as_ref());
+        sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&ciphertext);
         Some(sealed)
     }

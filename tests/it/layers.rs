@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What a module may use of ours, beside `config`'s section types and itself.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
@@ -17,9 +17,10 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "authn",
             "entra",
             "powerbi",
+            "crypto",
         ],
     ),
-    ("sandbox", &["app", "config"]),
+    ("sandbox", &["app", "config", "crypto"]),
     (
         "app",
         &[
@@ -67,16 +68,17 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ),
     ("plan", &["policy"]),
     ("policy", &["authn", "expr", "config"]),
-    ("authn", &["cached", "expr", "outbound", "config"]),
-    ("entra", &["cached", "outbound", "config"]),
+    ("authn", &["cached", "expr", "outbound", "config", "crypto"]),
+    ("entra", &["cached", "outbound", "config", "crypto"]),
     ("shared_cache", &["config", "metrics"]),
     ("audit", &["config"]),
     ("telemetry", &["config", "outbound"]),
-    ("outbound", &["config"]),
+    ("outbound", &["config", "crypto"]),
     ("config", &[]),
     ("metrics", &[]),
     ("cached", &[]),
     ("expr", &[]),
+    ("crypto", &[]),
 ];
 
 #[test]
