@@ -230,6 +230,7 @@ fn ec_public_key(
     Ok((curve, x.to_vec(), y.to_vec()))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the type is the library's")]
 fn digest_of(data: &[u8], hash: ThumbprintHash) -> Result<Vec<u8>, Error> {
     let algorithm = match hash {
         ThumbprintHash::SHA256 => &digest::SHA256,

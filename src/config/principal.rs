@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
@@ -10,7 +11,8 @@ use super::cloud::Cloud;
 use super::secret::{self, Secret};
 
 /// An Entra identity that mints embed tokens.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Principal {
     /// The cloud it lives in; gives the default of every host below.
@@ -37,7 +39,8 @@ pub struct Principal {
 }
 
 /// One way in which a principal proves itself to Entra.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Credential {
     /// A client secret.
@@ -53,11 +56,12 @@ pub enum Credential {
 }
 
 /// A client secret.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientSecret {
     /// The secret itself.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub secret: Option<secret::Plain>,
     /// File with the secret, re-read when it changes.
     pub secret_file: Option<PathBuf>,
@@ -67,23 +71,24 @@ pub struct ClientSecret {
     pub expires: Option<String>,
     /// The resolved secret.
     #[serde(skip)]
-    #[schemars(skip)]
+    #[cfg_attr(test, schemars(skip))]
     pub resolved: Secret,
 }
 
 /// A certificate and its key.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientCertificate {
     /// PEM with key and certificate.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub certificate: Option<secret::Plain>,
     /// File with the PEM of key and certificate, re-read when it changes.
     pub certificate_file: Option<PathBuf>,
     /// Environment variable with the PEM.
     pub certificate_env: Option<String>,
     /// Password of the key, when it is encrypted.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub password: Option<secret::Plain>,
     /// File with the password.
     pub password_file: Option<PathBuf>,
@@ -91,16 +96,17 @@ pub struct ClientCertificate {
     pub password_env: Option<String>,
     /// The resolved PEM.
     #[serde(skip)]
-    #[schemars(skip)]
+    #[cfg_attr(test, schemars(skip))]
     pub resolved: Secret,
     /// The resolved password.
     #[serde(skip)]
-    #[schemars(skip)]
+    #[cfg_attr(test, schemars(skip))]
     pub resolved_password: Option<Secret>,
 }
 
 /// A Kubernetes workload identity.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkloadIdentity {
     /// The projected token's file; default: `AZURE_FEDERATED_TOKEN_FILE`.
@@ -108,7 +114,8 @@ pub struct WorkloadIdentity {
 }
 
 /// An Azure managed identity.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ManagedIdentity {
     /// Client id of a user-assigned identity; omitted: the system-assigned one.
@@ -116,13 +123,14 @@ pub struct ManagedIdentity {
 }
 
 /// A user's name and password.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct MasterUser {
     /// User principal name.
     pub username: String,
     /// The password itself.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub password: Option<secret::Plain>,
     /// File with the password, re-read when it changes.
     pub password_file: Option<PathBuf>,
@@ -130,7 +138,7 @@ pub struct MasterUser {
     pub password_env: Option<String>,
     /// The resolved password.
     #[serde(skip)]
-    #[schemars(skip)]
+    #[cfg_attr(test, schemars(skip))]
     pub resolved: Secret,
 }
 

@@ -272,7 +272,7 @@ fn audit(config: &Config, report: &mut Report<'_>) {
 }
 
 fn telemetry(config: &Config, report: &mut Report<'_>) {
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log_level) {
+    if let Err(error) = config.telemetry.filter() {
         report.add(
             "telemetry.log_level",
             error.to_string(),

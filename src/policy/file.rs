@@ -3,23 +3,29 @@
 //! Reading is strict (unknown and duplicate keys are refused) and knows nothing of meaning: which keys fit which kind,
 //! which names exist and which expressions compile is checked in [`compile`](super::compile), all at once.
 
+#[cfg(test)]
+mod schema;
 mod value;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub(super) use value::{At, Expected, Ordered, Place, Roles, Scalar, Text, WordOr};
+pub(super) use value::{At, Expected, Ordered, Roles, Scalar, Text, WordOr};
 
 use super::tables::{Row, Rows};
 use super::{Access, Kind, Security, WorkspaceVersion, Xmla};
 use crate::config::Mistake;
+pub(super) use crate::document::Place;
+use crate::document::{Node, Scalars, Step, readable};
 
 /// What callers may embed, and as whom.
 ///
 /// A plain value is a literal. `{ cel: "…" }` is a CEL expression over `claims` (the verified token), `issuer` (its
 /// configured name), `item` (`name`, `kind`) and the caller's row in each table, under the table's name.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct PolicyFile {
     /// Look-up tables, by name; the caller's row in each is a variable of that name.
@@ -35,7 +41,8 @@ pub(super) struct PolicyFile {
 }
 
 /// A look-up table. A caller without a row may not use the items and rules that name the table.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableFile {
     /// CEL expression over `claims` and `issuer` that gives the caller's key, such as `claims.tid`. Keys compare as
@@ -54,7 +61,8 @@ pub(super) struct TableFile {
 }
 
 /// Something that can be embedded.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct ItemFile {
     /// Title for menus; default: the name.
@@ -123,7 +131,8 @@ pub(super) struct ItemFile {
 }
 
 /// A further dataset.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DatasetFile {
     /// Its id.
@@ -140,7 +149,8 @@ pub(super) struct DatasetFile {
 }
 
 /// Who may embed some items, and as whom.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleFile {
     /// Its name in audit record, log and cases.
@@ -171,7 +181,8 @@ pub(super) struct RuleFile {
 }
 
 /// The word `none`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum NoIdentity {
     /// No effective identity is sent.
@@ -179,7 +190,8 @@ pub(super) enum NoIdentity {
 }
 
 /// An effective identity.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct IdentityFile {
     /// The user name that the model's filters see; omitted: none.
@@ -203,7 +215,8 @@ pub(super) struct IdentityFile {
 }
 
 /// Where an identity blob comes from.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct BlobFile {
     /// The request header, such as `X-Sql-Token`.
@@ -211,7 +224,8 @@ pub(super) struct BlobFile {
 }
 
 /// The end user's own token for one data source.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DatasourceFile {
     /// `datasourceType`, such as `Sql`.
@@ -223,7 +237,8 @@ pub(super) struct DatasourceFile {
 }
 
 /// A test of the policy.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseFile {
     /// What it shows.
@@ -252,7 +267,8 @@ pub(super) struct CaseFile {
 }
 
 /// The word `denied`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Refusal {
     /// The answer is 403 `not_permitted`.
@@ -260,7 +276,8 @@ pub(super) enum Refusal {
 }
 
 /// What a case expects of a grant. Null expects that there is none.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ExpectFile {
     /// The rule that matches.
@@ -308,13 +325,23 @@ pub(super) struct ExpectFile {
 /// # Errors
 /// The first syntax or shape error.
 pub(super) fn read(text: &str, label: &str) -> Result<PolicyFile, Mistake> {
-    let mut path = String::new();
+    let document = document(text, label)?;
+    document.read(Scalars::AsWritten).map_err(|misfit| {
+        let Place { line, column } = misfit.place();
+        let path = readable(&misfit.path());
+        mistake(&format!("{label}:{line}:{column}"), &path, misfit.problem())
+    })
+}
+
+/// YAML of any shape.
+fn document(text: &str, label: &str) -> Result<Node, Mistake> {
+    let mut path = Vec::new();
     serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |yaml| {
         let mut track = serde_path_to_error::Track::new();
-        PolicyFile::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
-            .inspect_err(|_| path = readable(&track.path()))
+        Node::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
+            .inspect_err(|_| path = steps(&track.path()))
     })
-    .map_err(|error| shape_mistake(&error, label, &path))
+    .map_err(|error| yaml_mistake(&error, label, &readable(&path)))
 }
 
 /// Strict and free of surprises: `off` and `no` stay words, `007` stays as it is written. The budget lets large tables
@@ -333,8 +360,8 @@ pub(super) fn yaml_options() -> serde_saphyr::Options {
     }
 }
 
-/// A syntax or shape error as a mistake.
-pub(super) fn shape_mistake(error: &serde_saphyr::Error, label: &str, path: &str) -> Mistake {
+/// What the YAML library found as a mistake.
+pub(super) fn yaml_mistake(error: &serde_saphyr::Error, label: &str, path: &str) -> Mistake {
     let place = error.location().map_or_else(
         || label.to_owned(),
         |location| format!("{label}:{}:{}", location.line(), location.column()),
@@ -343,6 +370,10 @@ pub(super) fn shape_mistake(error: &serde_saphyr::Error, label: &str, path: &str
     if let Some(end) = problem.rfind(" at line ") {
         problem.truncate(end); // the place says it already
     }
+    mistake(&place, path, &problem)
+}
+
+fn mistake(place: &str, path: &str, problem: &str) -> Mistake {
     let remedy = if problem.contains("put quotes around it") {
         "YAML turns unquoted numbers and truth values into something else; quote every identifier that looks like one"
     } else {
@@ -351,27 +382,21 @@ pub(super) fn shape_mistake(error: &serde_saphyr::Error, label: &str, path: &str
     Mistake::new(format!("{place} {path}").trim_end(), problem, remedy)
 }
 
-/// `rules[0].identity.username`. The wrapper that finds places shows up as a segment `value`; it is no key of ours.
-fn readable(path: &serde_path_to_error::Path) -> String {
+/// The wrapper that finds places shows up as a segment `value`; it is no key of the document.
+fn steps(path: &serde_path_to_error::Path) -> Vec<Step> {
     use serde_path_to_error::Segment;
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => text.push_str(&["[", &index.to_string(), "]"].concat()),
-            Segment::Map { key } if key == "value" => {}
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                text.push_str(key);
-            }
-            Segment::Unknown => {}
-        }
-    }
-    text
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(Step::Index(*index)),
+            Segment::Map { key } if key == "value" => None,
+            Segment::Map { key } => Some(Step::Key(key.clone())),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
 }
 
 /// The JSON Schema of a policy file.
+#[cfg(test)]
 pub(super) fn schema() -> Value {
     schemars::schema_for!(PolicyFile).to_value()
 }

@@ -30,6 +30,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(test)]
 use serde_json::Value;
 
 pub use grant::{
@@ -177,8 +178,8 @@ impl Policy {
     }
 
     /// The JSON Schema of policy files.
-    #[must_use]
-    pub fn json_schema() -> Value {
+    #[cfg(test)]
+    pub(crate) fn json_schema() -> Value {
         file::schema()
     }
 

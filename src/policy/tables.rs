@@ -10,11 +10,10 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::path::Path;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::file::{shape_mistake, yaml_options};
+use super::file::{yaml_mistake, yaml_options};
 use super::model::Term;
 use crate::config::Mistake;
 
@@ -71,7 +70,7 @@ impl Rows {
             })
         } else {
             serde_saphyr::from_str_with_options(&text, yaml_options())
-                .map_err(|error| shape_mistake(&error, &label, ""))
+                .map_err(|error| yaml_mistake(&error, &label, ""))
         }
     }
 
@@ -185,27 +184,5 @@ impl<'de> Deserialize<'de> for Row {
             }
         }
         deserializer.deserialize_map(Read)
-    }
-}
-
-impl JsonSchema for Row {
-    fn schema_name() -> Cow<'static, str> {
-        "Row".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object" })
-    }
-}
-
-impl JsonSchema for Rows {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        "Rows".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let row = generator.subschema_for::<Row>();
-        json_schema!({ "type": "object", "additionalProperties": row })
     }
 }

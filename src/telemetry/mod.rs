@@ -82,8 +82,7 @@ fn lines(config: &Telemetry, format: LogFormat, exporting: bool) -> BoxedFilter 
     if config.log_format != format {
         return Box::new(LevelFilter::OFF);
     }
-    let configured =
-        EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let configured = config.filter().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = configured
         .and(filter_fn(|data| data.target() != STAGE))
         // A line within a stage shows its request only if it sees the span between them.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What a module may use of ours, beside `config`'s section types and itself.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     (
         "cli",
         &[
@@ -67,17 +67,18 @@ const MAY_USE: [(&str, &[&str]); 19] = [
         ],
     ),
     ("plan", &["policy"]),
-    ("policy", &["authn", "expr", "config"]),
+    ("policy", &["authn", "expr", "config", "document"]),
     ("authn", &["cached", "expr", "outbound", "config", "crypto"]),
     ("entra", &["cached", "outbound", "config", "crypto"]),
     ("shared_cache", &["config", "metrics"]),
     ("audit", &["config"]),
     ("telemetry", &["config", "outbound"]),
     ("outbound", &["config", "crypto"]),
-    ("config", &[]),
+    ("config", &["document"]),
     ("metrics", &[]),
     ("cached", &[]),
     ("expr", &[]),
+    ("document", &[]),
     ("crypto", &[]),
 ];
 

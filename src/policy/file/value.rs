@@ -4,23 +4,15 @@
 //! still points into the file. And nothing is coerced: YAML reads an unquoted `007` or `1e5` as a number, and an
 //! identifier that was changed on the way is worse than one that is refused.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{
     self, Deserialize, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
 };
-use serde_saphyr::Spanned;
 
-/// Where something stands in the policy file, counted from 1; 0 when unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::policy) struct Place {
-    pub(in crate::policy) line: u64,
-    pub(in crate::policy) column: u64,
-}
+use crate::document::{PLACED, Place};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -63,15 +55,15 @@ pub(in crate::policy) enum Expected<T> {
     Exactly(T),
 }
 
-/// A mapping in the file's order. Keys have no place of their own: a key that is read together with its place is lost to
-/// the path that shape errors are reported with.
+/// A mapping in the file's order.
 #[derive(Clone, Debug)]
 pub(in crate::policy) struct Ordered<T>(pub(in crate::policy) Vec<(String, At<T>)>);
 
 /// The mapping `{ cel: "…" }`.
-#[derive(serde::Deserialize, JsonSchema)]
+#[derive(serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Cel {
+pub(super) struct Cel {
     /// A CEL expression over `claims`, `issuer`, `item` and the rows of the tables.
     cel: At<Text>,
 }
@@ -93,19 +85,24 @@ impl<T> Default for Ordered<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// `Spanned` also reads values without a place, out of serde's buffers, where we have none. A newtype refuses
-        /// those before it reads `T`; otherwise the program would contain the code for each `T` three times.
-        #[derive(serde::Deserialize)]
-        struct Placed<T>(T);
-
-        let spanned = Spanned::<Placed<T>>::deserialize(deserializer)?;
-        Ok(Self {
-            place: Place {
-                line: spanned.referenced.line(),
-                column: spanned.referenced.column(),
-            },
-            value: spanned.value.0,
-        })
+        struct Read<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Read<T> {
+            type Value = At<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value with its place")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<At<T>, A::Error> {
+                let mut next = || parts.next_element();
+                match (next()?, next()?, parts.next_element()?) {
+                    (Some(line), Some(column), Some(value)) => Ok(At {
+                        value,
+                        place: Place { line, column },
+                    }),
+                    _ => Err(de::Error::invalid_length(0, &self)),
+                }
+            }
+        }
+        deserializer.deserialize_tuple_struct(PLACED, 3, Read(PhantomData))
     }
 }
 
@@ -231,101 +228,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some((Text(key), value)) = map.next_entry()? {
-                    entries.push((key, value));
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
                 }
                 Ok(Ordered(entries))
             }
         }
         deserializer.deserialize_map(Read(PhantomData))
-    }
-}
-
-// === JSON Schema ===
-
-impl<T: JsonSchema> JsonSchema for At<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
-}
-
-impl JsonSchema for Text {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        "Text".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
-}
-
-impl JsonSchema for Scalar {
-    fn schema_name() -> Cow<'static, str> {
-        "Scalar".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let cel = generator.subschema_for::<Cel>();
-        json_schema!({ "anyOf": [{ "type": "string" }, cel] })
-    }
-}
-
-impl JsonSchema for Roles {
-    fn schema_name() -> Cow<'static, str> {
-        "Roles".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let role = generator.subschema_for::<Scalar>();
-        let cel = generator.subschema_for::<Cel>();
-        json_schema!({ "anyOf": [{ "type": "array", "items": role }, cel] })
-    }
-}
-
-impl<W: JsonSchema, T: JsonSchema> JsonSchema for WordOr<W, T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("{}_or_{}", W::schema_name(), T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let word = generator.subschema_for::<W>();
-        let mapping = generator.subschema_for::<T>();
-        json_schema!({ "anyOf": [word, mapping] })
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Expected<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("Expected_{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Option::<T>::json_schema(generator)
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Ordered<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("Ordered_{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let value = generator.subschema_for::<T>();
-        json_schema!({ "type": "object", "additionalProperties": value })
     }
 }
