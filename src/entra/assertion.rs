@@ -56,7 +56,7 @@ pub(super) enum PemError {
         "its key does not open: check `password`, and encrypt as PKCS#8 (`openssl pkcs8 -topk8 -v2 aes256`)"
     )]
     PasswordWrong,
-    #[error("its key cannot be used: take an RSA key of 2048 bits or more, as PKCS#8 or PKCS#1")]
+    #[error("its key cannot be used: take an RSA key of 2048 to 4096 bits, as PKCS#8 or PKCS#1")]
     UnusableKey,
     #[error("a certificate in it cannot be read: export it again")]
     UnreadableCertificate,

@@ -18,7 +18,7 @@ use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use tracing::Metadata;
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::{Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
@@ -82,12 +82,14 @@ fn lines(config: &Telemetry, format: LogFormat, exporting: bool) -> BoxedFilter 
     if config.log_format != format {
         return Box::new(LevelFilter::OFF);
     }
-    let configured = config.filter().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = configured
-        .and(filter_fn(|data| data.target() != STAGE))
-        // A line within a stage shows its request only if it sees the span between them.
-        .or(filter_fn(move |data| exporting && is_span_of_ours(data)));
-    Box::new(lines)
+    let lines = config
+        .filter()
+        .unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    // Lines of every level show their request; one within a stage does only if it sees the span between them.
+    let spans =
+        filter_fn(move |data| is_span_of_ours(data) && (exporting || data.name() == REQUEST));
+    let lines = lines.and(filter_fn(|data| data.target() != STAGE));
+    Box::new(lines.or(spans.with_max_level_hint(LevelFilter::INFO)))
 }
 
 fn is_span_of_ours(data: &Metadata<'_>) -> bool {
