@@ -276,7 +276,7 @@ fn telemetry(config: &Config, report: &mut Report<'_>) {
         report.add(
             "telemetry.log_level",
             error.to_string(),
-            "write a level (error, warn, info, debug) or a filter",
+            "write a level (error, warn, info, debug), or levels of targets, such as warn,embed_broker=debug",
         );
     }
     report.url(
