@@ -4,6 +4,7 @@
 //! places count as formats. Configuration and policy have a hundred types, so both are read through this one tree: it
 //! knows place and path of whatever does not fit, for a megabyte less of program.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -159,17 +160,26 @@ impl de::Error for Misfit {
         Self::new(problem.to_string())
     }
 
+    /// Without the value: what stands in the wrong place may be a secret.
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(match unexpected {
-            Unexpected::Unit => format!("is empty, expected {expected}"),
-            Unexpected::Map => format!("is a mapping, expected {expected}"),
-            Unexpected::Seq => format!("is a list, expected {expected}"),
-            other => format!("is {other}, expected {expected}"),
-        })
+        let kind = match unexpected {
+            Unexpected::Unit | Unexpected::Option => "empty",
+            Unexpected::Bool(_) => "true or false",
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+            Unexpected::Map => "a mapping",
+            Unexpected::Seq => "a list",
+            _ => "text",
+        };
+        Self::new(format!("is {kind}, expected {expected}"))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::invalid_type(unexpected, expected)
+        match unexpected {
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => {
+                Self::new(format!("is {unexpected}, expected {expected}"))
+            }
+            _ => Self::invalid_type(unexpected, expected),
+        }
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -235,9 +245,13 @@ impl<'de> Deserialize<'de> for Value {
                 Ok(Value::List(items))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                let (mut entries, mut keys) = (Vec::new(), HashSet::new());
+                while let Some((key, value)) = map.next_entry::<String, Node>()? {
+                    // The library holds `7` and `"7"` for two keys.
+                    if !keys.insert(key.clone()) {
+                        return Err(de::Error::custom(format!("duplicate mapping key `{key}`")));
+                    }
+                    entries.push((key, value));
                 }
                 Ok(Value::Map(entries))
             }
@@ -292,23 +306,43 @@ impl<'de> Reader<'de> {
         Self { view, ..self }
     }
 
-    /// The value is not shown: what stands in the wrong place may be a secret.
     fn misfit(self, expected: &dyn de::Expected) -> Misfit {
         let unexpected = match self.view {
             View::Null => Unexpected::Unit,
-            View::Bool(_) => Unexpected::Other("true or false"),
-            View::Integer(_) | View::Unsigned(_) | View::Float(_) => Unexpected::Other("a number"),
-            View::Text(_) => Unexpected::Other("text"),
+            View::Bool(value) => Unexpected::Bool(value),
+            View::Integer(value) => Unexpected::Signed(value),
+            View::Unsigned(value) => Unexpected::Unsigned(value),
+            View::Float(value) => Unexpected::Float(value),
+            View::Text(text) => Unexpected::Str(text),
             View::List(_) => Unexpected::Seq,
             View::Map(_) => Unexpected::Map,
         };
         de::Error::invalid_type(unexpected, expected)
     }
 
-    /// The number or boolean that a text may stand for.
-    fn coerced(self) -> Self {
-        match self.view {
-            View::Text(text) if self.scalars == Scalars::Coerced => self.with(meaning(text)),
+    /// The boolean that a scalar stands for in an environment.
+    fn as_boolean(self) -> Self {
+        match (self.view, self.scalars) {
+            (View::Text(text), Scalars::Coerced) => match truth(text) {
+                Some(value) => self.with(View::Bool(value)),
+                None => self,
+            },
+            (View::Unsigned(0) | View::Integer(0), Scalars::Coerced) => {
+                self.with(View::Bool(false))
+            }
+            (View::Unsigned(1) | View::Integer(1), Scalars::Coerced) => self.with(View::Bool(true)),
+            _ => self,
+        }
+    }
+
+    /// The number that a scalar stands for in an environment; `off` is 0.
+    fn as_number(self) -> Self {
+        match (self.view, self.scalars) {
+            (View::Text(text), Scalars::Coerced) => match number(text) {
+                Some(view) => self.with(view),
+                None => self,
+            },
+            (View::Bool(value), Scalars::Coerced) => self.with(View::Unsigned(value.into())),
             _ => self,
         }
     }
@@ -325,24 +359,27 @@ impl<'de> Reader<'de> {
     }
 }
 
-fn meaning(text: &str) -> View<'_> {
+fn truth(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" => return View::Bool(true),
-        "false" | "no" | "off" => return View::Bool(false),
-        _ => {}
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
     }
+}
+
+fn number(text: &str) -> Option<View<'static>> {
     let unsigned = text.parse().map(View::Unsigned).ok();
     unsigned
         .or_else(|| text.parse().map(View::Integer).ok())
         .or_else(|| text.parse().map(View::Float).ok())
-        .unwrap_or(View::Text(text))
+        .or_else(|| truth(text).map(|value| View::Unsigned(value.into())))
 }
 
-/// What is asked for as a number or boolean may be text.
-macro_rules! coerce {
+/// What is asked for as a number may be text.
+macro_rules! numbers {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-            self.coerced().deserialize_any(visitor)
+            self.as_number().deserialize_any(visitor)
         })*
     };
 }
@@ -365,16 +402,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        let coerced = self.coerced();
-        let view = match (coerced.view, self.scalars) {
-            (View::Unsigned(0) | View::Integer(0), Scalars::Coerced) => View::Bool(false),
-            (View::Unsigned(1) | View::Integer(1), Scalars::Coerced) => View::Bool(true),
-            (view, _) => view,
-        };
-        coerced.with(view).deserialize_any(visitor)
+        self.as_boolean().deserialize_any(visitor)
     }
 
-    coerce! {
+    numbers! {
         deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8
         deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64
     }
@@ -628,6 +659,7 @@ mod tests {
         assert_eq!(read(written, Scalars::AsWritten).as_ref(), Ok(&sample));
         assert_eq!(read(written, Scalars::Coerced).as_ref(), Ok(&sample));
         for (coerced, sample) in [
+            ("number: off", empty_with(0)),
             (
                 "number: '5'",
                 Sample {
@@ -657,6 +689,13 @@ mod tests {
         assert_eq!(read("number: ~", Scalars::AsWritten), Ok(empty()));
     }
 
+    fn empty_with(number: u16) -> Sample {
+        Sample {
+            number: Some(number),
+            ..empty()
+        }
+    }
+
     fn empty() -> Sample {
         read("{}", Scalars::AsWritten).unwrap()
     }
@@ -676,6 +715,7 @@ mod tests {
             ("many: [one]", "1:7 many: is a list, expected a mapping"),
             ("text: a\nother: b", "2:8 other: unknown field `other`"),
             ("yes: ~", "1:6 yes: is empty, expected a boolean"),
+            ("yes: hunter2", "1:6 yes: is text, expected a boolean"),
         ] {
             let found = read(text, Scalars::AsWritten).unwrap_err();
             assert!(found.starts_with(told), "{text}\nis told as {found}");

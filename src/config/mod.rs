@@ -25,7 +25,7 @@ use ipnet::IpNet;
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::Url;
 
 pub use cloud::{Cloud, CloudHosts};
@@ -365,9 +365,35 @@ impl Telemetry {
     /// The filter that `log_level` describes.
     ///
     /// # Errors
-    /// The first part that is neither a level nor a target and its level, such as `hyper=debug`.
-    pub fn filter(&self) -> Result<Targets, ParseError> {
-        self.log_level.parse()
+    /// The first part that is neither a level nor a target and its level, such as `hyper=debug`. (The library takes any
+    /// word for a target.)
+    pub fn filter(&self) -> Result<Targets, String> {
+        let mut filter = Targets::new();
+        let parts = self.log_level.split(',').map(str::trim);
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (target, level) = match part.split_once('=') {
+                Some((target, level)) => (Some(target), level),
+                None => (None, part),
+            };
+            let level = Some(level).filter(|level| !level.is_empty());
+            let level: Option<LevelFilter> = level.and_then(|level| level.parse().ok());
+            let is_name = |name: &str| {
+                !name.is_empty()
+                    && name
+                        .chars()
+                        .all(|c| c.is_alphanumeric() || "_:-".contains(c))
+            };
+            filter = match (target, level) {
+                (None, Some(level)) => filter.with_default(level),
+                (Some(target), Some(level)) if is_name(target) => filter.with_target(target, level),
+                _ => {
+                    return Err(format!(
+                        "`{part}` is neither a level nor a target and its level"
+                    ));
+                }
+            };
+        }
+        Ok(filter)
     }
 }
 
@@ -380,4 +406,49 @@ pub enum LogFormat {
     Json,
     /// For people at a terminal.
     Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_level_is_a_list_of_levels_and_targets() {
+        let filter = |log_level: &str| {
+            let log_level = log_level.to_owned();
+            let telemetry = Telemetry {
+                log_level,
+                ..Telemetry::default()
+            };
+            telemetry.filter()
+        };
+        for (text, elsewhere, hyper) in [
+            ("info", LevelFilter::INFO, LevelFilter::INFO),
+            ("info,", LevelFilter::INFO, LevelFilter::INFO),
+            ("warn, hyper=debug", LevelFilter::WARN, LevelFilter::DEBUG),
+            ("hyper=off,ERROR", LevelFilter::ERROR, LevelFilter::OFF),
+            ("hyper=debug", LevelFilter::OFF, LevelFilter::DEBUG),
+        ] {
+            let filter = filter(text).unwrap();
+            for (target, expected) in [("embed_broker", elsewhere), ("hyper", hyper)] {
+                for level in [
+                    tracing::Level::ERROR,
+                    tracing::Level::INFO,
+                    tracing::Level::DEBUG,
+                ] {
+                    let enabled = filter.would_enable(target, &level);
+                    assert_eq!(enabled, level <= expected, "{text}: {target} {level}");
+                }
+            }
+        }
+        for faulty in [
+            "inof",
+            "info,hyper",
+            "hyper=",
+            "=info",
+            "warn,embed_broker[request]=info",
+        ] {
+            assert!(filter(faulty).is_err(), "{faulty}");
+        }
+    }
 }

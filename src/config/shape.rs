@@ -127,6 +127,8 @@ fn take_out(tree: &mut Node, rest: &[Step], gone: &mut Gone, before: &[Step]) ->
 fn remedy(problem: &str) -> &'static str {
     if problem.contains("unknown field") {
         "correct its spelling or remove it"
+    } else if problem.starts_with("is empty") {
+        "remove the key, or give it a value"
     } else if problem.contains("expected a list") || problem.contains("expected a mapping") {
         "write it in the file: the environment can only override single values"
     } else if problem.contains("address syntax") {

@@ -275,7 +275,7 @@ fn telemetry(config: &Config, report: &mut Report<'_>) {
     if let Err(error) = config.telemetry.filter() {
         report.add(
             "telemetry.log_level",
-            error.to_string(),
+            error,
             "write a level (error, warn, info, debug), or levels of targets, such as warn,embed_broker=debug",
         );
     }

@@ -56,7 +56,9 @@ pub(super) enum PemError {
         "its key does not open: check `password`, and encrypt as PKCS#8 (`openssl pkcs8 -topk8 -v2 aes256`)"
     )]
     PasswordWrong,
-    #[error("its key cannot be used: take an RSA key of 2048 to 4096 bits, as PKCS#8 or PKCS#1")]
+    #[error(
+        "its key cannot be used: take an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, as PKCS#8 or PKCS#1"
+    )]
     UnusableKey,
     #[error("a certificate in it cannot be read: export it again")]
     UnreadableCertificate,

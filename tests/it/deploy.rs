@@ -399,6 +399,37 @@ fn the_image_is_built_by_the_toolchain_of_the_repository() {
     )));
 }
 
+/// What `include_str!` takes from outside of `src`, tests aside, from the root of the project.
+fn included() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.extend((!path.ends_with("tests")).then_some(path));
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (_, rest) in text
+                .match_indices("include_str!(\"")
+                .map(|(at, start)| text[at..].split_at(start.len()))
+            {
+                let name = rest.split('"').next().unwrap();
+                let ups = name.matches("../").count();
+                let base = folder.ancestors().nth(ups).unwrap();
+                let whole = base.join(name.trim_start_matches("../"));
+                found.push(whole.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert!(
+        found.contains(&"docs/policy.schema.json".to_owned()),
+        "{found:?}"
+    );
+    found
+}
+
 #[test]
 fn the_build_sees_what_it_reads_and_no_more() {
     let ignore = read(".dockerignore");
@@ -420,6 +451,12 @@ fn the_build_sees_what_it_reads_and_no_more() {
         "scripts/release",
     ] {
         assert!(seen.contains(&needed), "{needed}");
+    }
+    for included in included() {
+        let let_in = seen
+            .iter()
+            .any(|seen| Path::new(&included).starts_with(seen));
+        assert!(let_in, "{included} is compiled in");
     }
     for secret in [".git", "target", "config", "deploy"] {
         assert!(!seen.contains(&secret), "{secret}");

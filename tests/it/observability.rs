@@ -16,7 +16,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{Process, eventually};
+use crate::support::{Process, Setup, eventually};
 
 fn sales() -> Value {
     json!({ "item": "sales" })
@@ -286,7 +286,14 @@ fn the_page_of_log_lines_is_that_of_the_code() {
 
 #[tokio::test]
 async fn a_line_is_json_and_tells_its_request_deep_down_as_well() {
-    let broker = Process::start(Process::setup()).await;
+    tells_its_request(Process::setup()).await;
+    // Spans of requests are at `info`. What the test waits for at the start is as well.
+    let warn = "log_level: warn,embed_broker::app=info";
+    tells_its_request(Process::setup().edit("log_level: info", warn)).await;
+}
+
+async fn tells_its_request(setup: Setup) {
+    let broker = Process::start(setup).await;
     let faults = json!([{"service": "power_bi", "path_contains": "GenerateToken", "status": 403,
         "headers": {"X-PowerBI-Error-Info": "PowerBINotAuthorizedException"}}]);
     broker.control(Method::PUT, "/sandbox/faults", faults).await;

@@ -11,4 +11,5 @@ pub(crate) mod tokens;
 
 pub(crate) use process::Process;
 pub(crate) use response::Answer;
+pub(crate) use test_app::Setup;
 pub(crate) use test_app::{TestApp, eventually};
