@@ -370,7 +370,11 @@ impl Telemetry {
     pub fn filter(&self) -> Result<Targets, String> {
         let mut filter = Targets::new();
         let parts = self.log_level.split(',').map(str::trim);
-        for part in parts.filter(|part| !part.is_empty()) {
+        let mut parts = parts.filter(|part| !part.is_empty()).peekable();
+        if parts.peek().is_none() {
+            return Err("is empty, and would silence the log".into());
+        }
+        for part in parts {
             let (target, level) = match part.split_once('=') {
                 Some((target, level)) => (Some(target), level),
                 None => (None, part),
@@ -442,6 +446,8 @@ mod tests {
             }
         }
         for faulty in [
+            "",
+            ",",
             "inof",
             "info,hyper",
             "hyper=",

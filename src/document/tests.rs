@@ -104,3 +104,23 @@ fn what_does_not_fit_is_told_with_place_and_path() {
         assert!(found.starts_with(told), "{text}\nis told as {found}");
     }
 }
+
+#[test]
+fn a_key_stands_once_however_it_is_written_and_merged_keys_give_way() {
+    for twice in [
+        "{ a: 1, a: 2 }",
+        "{ 7: 1, \"7\": 2 }",
+        "{ a: { true: 1, 'true': 2 } }",
+    ] {
+        let read = serde_saphyr::from_str::<Node>(twice);
+        let error = read.expect_err(twice).to_string();
+        assert!(error.contains("duplicate mapping key"), "{twice}: {error}");
+    }
+    let merged = "base: &base { number: 1, text: a }\nmore: { <<: *base, number: 2 }";
+    let node: Node = serde_saphyr::from_str(merged).unwrap();
+    let both: BTreeMap<String, Sample> = node.read(Scalars::AsWritten).unwrap();
+    assert_eq!(
+        (both["more"].number, both["more"].text.as_str()),
+        (Some(2), "a")
+    );
+}
