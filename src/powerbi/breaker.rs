@@ -4,10 +4,14 @@
 //! [`FAILURES_TO_OPEN`] consecutive transport errors or 5xx (every try counts, timeouts included), and after
 //! [`OPEN_FOR`] lets one probe through. Answers that are malformed, and 4xx, neither count nor reset. Throttling and
 //! outages are per principal at Power BI, so principals do not hold each other back.
+//!
+//! Calls that arrive while a probe is under way wait for its verdict: a request makes several calls at once, and the one
+//! that became the probe must not cost the others their chance.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Error;
@@ -18,13 +22,12 @@ pub(super) const FAILURES_TO_OPEN: u32 = 10;
 /// How long it stays open before a probe (part of the HTTP contract).
 pub(super) const OPEN_FOR: Duration = Duration::from_secs(5);
 
-/// What those are told who come while the probe is under way.
-const PROBE_TAKES: Duration = Duration::from_secs(1);
-
-/// The gate of one principal.
+/// The breaker of one principal.
 pub(super) struct Breaker {
     principal: String,
     state: Mutex<State>,
+    /// Notified when a probe has ended, with or without a verdict.
+    probe_ended: Notify,
 }
 
 #[derive(Default)]
@@ -35,7 +38,7 @@ struct State {
     throttled_until: Option<Instant>,
 }
 
-/// Leave to make one try; whoever drops it without a verdict leaves everything as it was.
+/// Permission to make one try; dropped without a verdict, it leaves everything as it was.
 pub(super) struct Permit<'a> {
     breaker: &'a Breaker,
     probe: bool,
@@ -86,11 +89,29 @@ impl Breaker {
         Self {
             principal: principal.to_owned(),
             state: Mutex::default(),
+            probe_ended: Notify::new(),
         }
     }
 
-    /// Leave for one try.
-    pub(super) fn admit(&self) -> Result<Permit<'_>, Error> {
+    /// Permission for one try. While another call is the probe, waits for its verdict.
+    ///
+    /// # Errors
+    /// [`Error::Throttled`], [`Error::BreakerOpen`], or [`Error::TimedOut`] when no verdict came until `deadline`.
+    pub(super) async fn admit(&self, deadline: Instant) -> Result<Permit<'_>, Error> {
+        loop {
+            // Created before the state is read, so that a verdict in between is not missed.
+            let probe_ended = self.probe_ended.notified();
+            if let Some(permit) = self.try_admit()? {
+                return Ok(permit);
+            }
+            tokio::time::timeout_at(deadline, probe_ended)
+                .await
+                .map_err(|_| Error::TimedOut)?;
+        }
+    }
+
+    /// Permission for one try; `None` while another call is the probe.
+    fn try_admit(&self) -> Result<Option<Permit<'_>>, Error> {
         let now = Instant::now();
         let mut state = self.state();
         if let Some(until) = state.throttled_until
@@ -102,22 +123,25 @@ impl Breaker {
             });
         }
         let Some(until) = state.open_until else {
-            return Ok(Permit {
+            return Ok(Some(Permit {
                 breaker: self,
                 probe: false,
-            });
+            }));
         };
-        if now < until || state.probing {
+        if now < until {
             return Err(Error::BreakerOpen {
                 principal: self.principal.clone(),
-                retry_after: until.saturating_duration_since(now).max(PROBE_TAKES),
+                retry_after: until - now,
             });
         }
+        if state.probing {
+            return Ok(None);
+        }
         state.probing = true;
-        Ok(Permit {
+        Ok(Some(Permit {
             breaker: self,
             probe: true,
-        })
+        }))
     }
 
     /// How the principal stands.
@@ -189,6 +213,7 @@ impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if self.probe {
             self.breaker.state().probing = false;
+            self.breaker.probe_ended.notify_waiters();
         }
     }
 }
@@ -197,14 +222,22 @@ impl Drop for Permit<'_> {
 mod tests {
     use super::*;
 
+    fn now(breaker: &Breaker) -> Permit<'_> {
+        breaker.try_admit().unwrap().expect("no probe is under way")
+    }
+
     fn fail(breaker: &Breaker, times: u32) {
         for _ in 0..times {
-            breaker.admit().unwrap().settle(Verdict::Failed);
+            now(breaker).settle(Verdict::Failed);
         }
     }
 
     fn is_open(breaker: &Breaker) -> bool {
-        matches!(breaker.admit(), Err(Error::BreakerOpen { .. }))
+        matches!(breaker.try_admit(), Err(Error::BreakerOpen { .. }))
+    }
+
+    fn in_a_minute() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
     #[tokio::test(start_paused = true)]
@@ -218,8 +251,11 @@ mod tests {
         assert!(is_open(&breaker));
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(breaker.status().breaker, BreakerState::HalfOpen);
-        let probe = breaker.admit().unwrap();
-        assert!(is_open(&breaker), "one probe at a time");
+        let probe = now(&breaker);
+        assert!(
+            breaker.try_admit().unwrap().is_none(),
+            "one probe at a time"
+        );
         probe.settle(Verdict::Good);
         assert_eq!(breaker.status().breaker, BreakerState::Closed);
         fail(&breaker, 9);
@@ -227,11 +263,71 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_and_nonsense_neither_count_nor_reset() {
+    async fn calls_that_arrive_during_the_probe_wait_for_its_verdict() {
+        for (verdict, admitted) in [(Verdict::Good, true), (Verdict::Failed, false)] {
+            let breaker = Breaker::new("default");
+            fail(&breaker, 10);
+            tokio::time::advance(OPEN_FOR).await;
+            let probe = now(&breaker);
+            let waiting = async {
+                let calls = (0..50).map(|_| breaker.admit(in_a_minute()));
+                futures_util::future::join_all(calls).await
+            };
+            let settled = async {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                probe.settle(verdict);
+            };
+            let (calls, ()) = tokio::join!(waiting, settled);
+            for call in calls {
+                match call {
+                    Ok(permit) => assert!(admitted && !permit.probe),
+                    Err(Error::BreakerOpen { retry_after, .. }) => {
+                        assert!(!admitted);
+                        assert_eq!(retry_after, OPEN_FOR);
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_ends_without_a_verdict_makes_one_of_those_who_wait_the_next() {
+        let breaker = Breaker::new("default");
+        fail(&breaker, 10);
+        tokio::time::advance(OPEN_FOR).await;
+        let probe = now(&breaker);
+        let call = || async {
+            let permit = breaker.admit(in_a_minute()).await.unwrap();
+            let probe = permit.probe;
+            permit.settle(Verdict::Good);
+            probe
+        };
+        let (first, second, ()) = tokio::join!(call(), call(), async { drop(probe) });
+        assert!(first != second, "one of them is the probe");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_the_probe_beyond_the_deadline() {
+        let breaker = Breaker::new("default");
+        fail(&breaker, 10);
+        tokio::time::advance(OPEN_FOR).await;
+        let _probe = now(&breaker);
+        let began = Instant::now();
+        let deadline = began + Duration::from_secs(3);
+        assert!(matches!(
+            breaker.admit(deadline).await,
+            Err(Error::TimedOut)
+        ));
+        assert_eq!(began.elapsed(), Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_and_malformed_answers_neither_count_nor_reset() {
         let breaker = Breaker::new("default");
         fail(&breaker, 9);
         for _ in 0..20 {
-            breaker.admit().unwrap().settle(Verdict::Neutral);
+            now(&breaker).settle(Verdict::Neutral);
         }
         assert!(!is_open(&breaker));
         fail(&breaker, 1);
@@ -243,9 +339,9 @@ mod tests {
         let breaker = Breaker::new("default");
         fail(&breaker, 10);
         tokio::time::advance(OPEN_FOR).await;
-        drop(breaker.admit().unwrap());
-        breaker.admit().unwrap().settle(Verdict::Neutral);
-        breaker.admit().unwrap().settle(Verdict::Failed);
+        drop(now(&breaker));
+        now(&breaker).settle(Verdict::Neutral);
+        now(&breaker).settle(Verdict::Failed);
         assert!(is_open(&breaker));
         tokio::time::advance(OPEN_FOR).await;
         assert!(!is_open(&breaker));
@@ -254,7 +350,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_straggler_does_not_close_an_open_breaker() {
         let breaker = Breaker::new("default");
-        let straggler = breaker.admit().unwrap();
+        let straggler = now(&breaker);
         fail(&breaker, 10);
         straggler.settle(Verdict::Good);
         assert!(is_open(&breaker));
@@ -264,11 +360,11 @@ mod tests {
     async fn nothing_passes_until_retry_after_is_over() {
         let breaker = Breaker::new("default");
         let throttled = |seconds| Verdict::Throttled(Duration::from_secs(seconds));
-        let (first, second) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        let (first, second) = (now(&breaker), now(&breaker));
         first.settle(throttled(30));
         second.settle(throttled(2));
         tokio::time::advance(Duration::from_secs(10)).await;
-        match breaker.admit().err() {
+        match breaker.try_admit().err() {
             Some(Error::Throttled { retry_after, .. }) => {
                 assert_eq!(retry_after, Duration::from_secs(20));
             }
@@ -279,6 +375,6 @@ mod tests {
             Some(Duration::from_secs(20))
         );
         tokio::time::advance(Duration::from_secs(20)).await;
-        assert!(breaker.admit().is_ok());
+        assert!(breaker.try_admit().is_ok());
     }
 }

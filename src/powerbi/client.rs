@@ -132,7 +132,7 @@ impl Client {
         let (mut token, mut renewed) = (None, false);
         loop {
             // Asked before Entra is: an open breaker spares both.
-            let permit = self.breaker.admit()?;
+            let permit = self.breaker.admit(deadline).await?;
             let bearer = match token.take() {
                 Some(bearer) => bearer,
                 None => self.bearer(deadline, None).await?,

@@ -331,6 +331,38 @@ async fn ten_failures_open_the_breaker_of_one_principal_for_five_seconds() {
 }
 
 #[tokio::test]
+async fn the_first_callers_after_an_outage_are_served() {
+    // Facts are renewed in the background at once, so that a request's look-up and its mint both want to be the probe.
+    let app = TestApp::setup()
+        .section("rate_limit: { per_caller_per_minute: 0 }")
+        .section("cache: { metadata_ttl: 1s }")
+        .start()
+        .await;
+    let tokens = futures_util::future::join_all((0..20).map(|number| {
+        app.token_with(
+            "ben",
+            json!({"sub": format!("u{number}"), "email": format!("u{number}@contoso.example")}),
+        )
+    }))
+    .await;
+    app.embed("ana", sales()).await.ok();
+    app.faults(mint_fails(&json!({"status": 503}))).await;
+    let opened = loop {
+        let answer = app.embed_as(&tokens[0], sales()).await;
+        if answer.status == 503 {
+            break Instant::now();
+        }
+        answer.problem(502, UNREACHABLE.1);
+    };
+    app.heal().await;
+    tokio::time::sleep(Duration::from_millis(5_100).saturating_sub(opened.elapsed())).await;
+    let asks = tokens.iter().map(|token| app.embed_as(token, sales()));
+    for answer in futures_util::future::join_all(asks).await {
+        answer.ok();
+    }
+}
+
+#[tokio::test]
 async fn refusals_and_malformed_answers_do_not_open_the_breaker() {
     let app = TestApp::setup()
         .section("rate_limit: { per_caller_per_minute: 0 }")
