@@ -2,14 +2,14 @@
 //!
 //! A record ties together who asked, which rule decided, which identity was minted and which token came of it
 //! (`tokenId` and SHA-256, never the token). With `audit.required` no token leaves without its record; [`sink`] says
-//! when a record counts as written. [`floods`] keeps refusals that cost their sender nothing from filling the disk.
+//! when a record counts as written. [`refusals`] keeps refusals that cost their sender nothing from filling the disk.
 //!
 //! Why a thread of its own: a sink can block (a pipe nobody reads, a slow disk), and that must cost a request its
 //! answer, not the runtime its workers. The thread takes what has queued up and writes it at once, so that under load
 //! one system call serves many requests.
 
-mod floods;
 mod record;
+mod refusals;
 mod sink;
 
 use std::io;
@@ -23,14 +23,11 @@ use tokio::time::Instant;
 pub use record::{AuditRecord, Event};
 
 use crate::config;
-use floods::Floods;
+use refusals::RefusalCounter;
 use sink::{Order, QUEUE, Status};
 
 /// Time the sink gets to take a record.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Room for a record, so that it need not be found while one is written; longer ones take more.
-const RECORD_BYTES: usize = 1024;
 
 /// The sink did not take the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +42,7 @@ pub struct Audit {
     /// Leave to wait for a sink that hangs.
     probe: Semaphore,
     status: Arc<Status>,
-    floods: Mutex<Floods>,
+    refusals: Mutex<RefusalCounter>,
 }
 
 /// How the trail is doing, for operators; counts are since the process started.
@@ -61,8 +58,6 @@ pub struct AuditStatus {
     pub syncs: u64,
     /// Records that wait for the sink.
     pub waiting: usize,
-    /// Addresses whose refusals are being counted.
-    pub counted_addresses: usize,
 }
 
 impl Audit {
@@ -82,7 +77,7 @@ impl Audit {
             lines: sink::start(config, &status)?,
             probe: Semaphore::new(1),
             status,
-            floods: Mutex::default(),
+            refusals: Mutex::default(),
         }))
     }
 
@@ -91,7 +86,8 @@ impl Audit {
     /// # Errors
     /// When records are required and the sink did not take this one in time.
     pub async fn write(&self, record: AuditRecord) -> Result<(), Unavailable> {
-        match self.admit(record) {
+        let record = self.refusals().admit(record, Instant::now());
+        match record {
             Some(record) => self.put(&record).await,
             None => Ok(()),
         }
@@ -105,7 +101,7 @@ impl Audit {
 
     /// Writes the counts of windows that are over; with `all`, of every window.
     pub async fn write_counts(&self, all: bool) {
-        let counts = self.floods().take(Instant::now(), all);
+        let counts = self.refusals().take(Instant::now(), all);
         for record in counts {
             let _ = self.put(&record).await;
         }
@@ -131,7 +127,6 @@ impl Audit {
             lost: counts.lost.load(Ordering::Relaxed),
             syncs: counts.syncs.load(Ordering::Relaxed),
             waiting: self.waiting(),
-            counted_addresses: self.floods().addresses(),
         }
     }
 
@@ -142,18 +137,8 @@ impl Audit {
             .any(|flag| flag.load(Ordering::Relaxed))
     }
 
-    fn admit(&self, record: AuditRecord) -> Option<AuditRecord> {
-        if record.sub.is_some() {
-            Some(record)
-        } else {
-            self.floods().admit(record, Instant::now())
-        }
-    }
-
     async fn put(&self, record: &AuditRecord) -> Result<(), Unavailable> {
-        let mut text = Vec::with_capacity(RECORD_BYTES);
-        serde_json::to_writer(&mut text, record).map_err(|_| Unavailable)?;
-        text.push(b'\n');
+        let text = record.to_line().map_err(|_| Unavailable)?;
         if !self.required {
             // A trail that nobody requires must not cost a caller time.
             if self
@@ -217,8 +202,8 @@ impl Audit {
         let _ = tokio::time::timeout(PATIENCE, carried_out).await;
     }
 
-    fn floods(&self) -> MutexGuard<'_, Floods> {
-        self.floods.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refusals(&self) -> MutexGuard<'_, RefusalCounter> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,7 +230,7 @@ mod tests {
                 OffsetDateTime::UNIX_EPOCH,
             );
             AuditRecord {
-                sub: Some("u".into()),
+                admitted: true,
                 ..record
             }
         };

@@ -197,6 +197,12 @@ impl Issuer {
         Ok(expires_at)
     }
 
+    /// The caller's tenant, where this issuer has several.
+    pub(super) fn tenant_of(&self, claims: &Claims) -> Result<Option<Arc<str>>, Error> {
+        let tid = self.is_multi_tenant().then(|| claims.text("tid"));
+        Ok(tid.transpose()?.map(Arc::from))
+    }
+
     fn check_tenant(&self, claims: &Claims) -> Result<(), Error> {
         let Some(tenants) = &self.tenants else {
             return Ok(());

@@ -41,6 +41,7 @@ pub struct BearerToken(SecretString);
 #[derive(Clone)]
 pub struct Caller {
     issuer: Arc<str>,
+    tenant: Option<Arc<str>>,
     subject: Arc<str>,
     claims: Arc<Map<String, Value>>,
     expires_at: OffsetDateTime,
@@ -136,6 +137,7 @@ impl Caller {
             .into();
         Self {
             issuer: issuer.into(),
+            tenant: None,
             subject,
             claims: Arc::new(claims),
             expires_at,
@@ -148,6 +150,12 @@ impl Caller {
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The `tid` claim, where the issuer signs in users of several tenants: subjects are unique within one of them only.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
     }
 
     /// The `sub` claim.
@@ -237,6 +245,7 @@ impl Verifier {
         let expires_at = issuer.check_claims(&token.claims, now, self.leeway)?;
         let caller = Caller {
             issuer: Arc::clone(&issuer.name),
+            tenant: issuer.tenant_of(&token.claims)?,
             subject: token.claims.text("sub")?.into(),
             claims: Arc::new(token.claims.0),
             expires_at,

@@ -146,11 +146,11 @@ impl Broker {
         request: EmbedRequest,
         recording: &Recording,
     ) -> Result<Issued, Error> {
-        recording.asked(&request.ask.items, request.ask.target.as_deref());
         let stages = self.stages.load_full();
         let deadline = self.deadline();
 
         let caller = stages.admit(request.token.as_ref(), recording).await?;
+        recording.admitted(&request.ask.items, request.ask.target.as_deref());
         let case = Case::new(&stages, &caller, &request, deadline);
         let planned = case.plan(recording).await?;
         let (planned, token, provenance) = case.mint(planned, recording).await?;
@@ -175,6 +175,7 @@ impl Broker {
     ) -> Result<Vec<CatalogueEntry>, Error> {
         let stages = self.stages.load_full();
         let caller = stages.admit(token.as_ref(), recording).await?;
+        recording.admitted(&[], None);
         Ok(stages.policy.catalogue(&caller))
     }
 
@@ -188,10 +189,10 @@ impl Broker {
         item: String,
         recording: &Recording,
     ) -> Result<Vec<Target>, Error> {
-        recording.asked(std::slice::from_ref(&item), None);
         let stages = self.stages.load_full();
         let deadline = self.deadline();
         let caller = stages.admit(token.as_ref(), recording).await?;
+        recording.admitted(std::slice::from_ref(&item), None);
         let grant = note_refusal(stages.policy.decide_targets(&caller, &item), recording)?;
         recording.granted(std::slice::from_ref(&grant));
         let targets = stages.powerbi.targets(&grant, deadline).await;

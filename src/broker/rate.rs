@@ -64,7 +64,9 @@ impl RateLimit {
     /// # Errors
     /// The time until the next request passes, when this one does not.
     pub async fn check(&self, caller: &Caller) -> Result<(), Duration> {
-        self.check_key((caller.issuer(), caller.subject()))?;
+        // The subject is unique within its tenant only.
+        let tenant = caller.tenant().unwrap_or_default();
+        self.check_key((caller.issuer(), tenant, caller.subject()))?;
         let (Some(shared), Some(quota)) = (&self.shared, self.quota) else {
             return Ok(());
         };
@@ -72,14 +74,14 @@ impl RateLimit {
             interval: quota.replenish_interval(),
             burst: quota.burst_size().get(),
         };
-        let name = [caller.issuer().as_bytes(), caller.subject().as_bytes()];
+        let name = [caller.issuer(), tenant, caller.subject()].map(str::as_bytes);
         match shared.over_limit(&name, quota).await {
             Some(wait) => Err(wait),
             None => Ok(()),
         }
     }
 
-    fn check_key(&self, caller: (&str, &str)) -> Result<(), Duration> {
+    fn check_key(&self, caller: (&str, &str, &str)) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
         };
@@ -125,12 +127,15 @@ mod tests {
         let limit = limit(1, 1);
         let name = |number: usize| number.to_string();
         for number in 0..MAX_KEYS {
-            limit.check_key(("login", &name(number))).unwrap();
+            limit.check_key(("login", "", &name(number))).unwrap();
         }
         assert_eq!(limit.callers(), MAX_KEYS);
         limit.forget_idle();
-        let shared = (0..GROUPS * 10)
-            .filter(|number| limit.check_key(("login", &name(MAX_KEYS + number))).is_ok());
+        let shared = (0..GROUPS * 10).filter(|number| {
+            limit
+                .check_key(("login", "", &name(MAX_KEYS + number)))
+                .is_ok()
+        });
         assert!(shared.count() <= GROUPS, "one a minute and group");
         assert!(limit.callers() <= MAX_KEYS + GROUPS);
     }
@@ -139,7 +144,7 @@ mod tests {
     fn callers_whose_allowance_is_full_again_are_forgotten() {
         let limit = limit(60_000, 1);
         for number in 0..1000 {
-            limit.check_key(("login", &number.to_string())).unwrap();
+            limit.check_key(("login", "", &number.to_string())).unwrap();
         }
         std::thread::sleep(Duration::from_millis(20));
         limit.forget_idle();

@@ -48,8 +48,10 @@ impl Recording {
         self.note(|record| record.reason = Some(reason.to_string()));
     }
 
-    pub(super) fn asked(&self, items: &[String], target: Option<&str>) {
+    /// What an admitted caller asks for.
+    pub(super) fn admitted(&self, items: &[String], target: Option<&str>) {
         self.note(|record| {
+            record.admitted = true;
             record.items = items.iter().map(|item| clip(item)).collect();
             record.target = target.map(clip);
         });
@@ -58,6 +60,7 @@ impl Recording {
     pub(super) fn caller(&self, caller: &Caller) {
         self.note(|record| {
             record.issuer = Some(caller.issuer().to_owned());
+            record.tid = caller.tenant().map(str::to_owned);
             record.sub = Some(caller.subject().to_owned());
         });
     }

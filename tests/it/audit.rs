@@ -25,6 +25,7 @@ fn full() -> AuditRecord {
     AuditRecord {
         code: "power_bi_rejected",
         issuer: Some("login".into()),
+        tid: Some("t".into()),
         sub: Some("u".into()),
         items: vec!["sales".into()],
         target: Some("t".into()),
@@ -42,6 +43,7 @@ fn full() -> AuditRecord {
         upstream_request_id: Some("5b76f5ed-5a06-4150-8d1b-60f8e4c186f4".into()),
         reason: Some("why".into()),
         count: Some(1),
+        truncated: true,
         ..AuditRecord::new(
             Event::EmbedToken,
             "id".into(),
@@ -412,4 +414,71 @@ async fn fsync_never_leaves_it_to_the_system() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let syncs = broker.count("embed_broker_audit_syncs_total").await;
     assert_eq!(syncs, 0);
+}
+
+// === bounds ===
+
+/// The number of answers that records stand for.
+fn answers(records: &[Value]) -> u64 {
+    records
+        .iter()
+        .map(|record| record["count"].as_u64().unwrap_or(1))
+        .sum()
+}
+
+#[tokio::test]
+async fn a_caller_beyond_the_rate_limit_fills_no_trail() {
+    let broker = Process::start(Process::setup()).await;
+    let token = broker.token_with("ana", json!({})).await;
+    // As long as a body may be, in few characters.
+    let long = vec!["\u{1}".repeat(53); 50];
+    let asks = (0..300).map(|_| broker.embed_as(&token, json!({ "items": long })));
+    let codes = futures_util::future::join_all(asks).await;
+    let limited = codes.iter().filter(|answer| answer.status == 429).count();
+    assert!(
+        (200..300).contains(&limited),
+        "{limited} are beyond the limit"
+    );
+    broker.signal("TERM");
+    assert!(broker.ended().await.success());
+    let records = broker.audit();
+    assert_eq!(answers(&records), 300);
+    let limited: Vec<_> = records
+        .iter()
+        .filter(|record| record["code"] == "rate_limited")
+        .collect();
+    assert_eq!(limited.len(), 11, "ten one by one, and one for the rest");
+    for record in limited {
+        assert_eq!(record.get("items"), None, "{record}");
+        assert_eq!(record["sub"], "u-ana");
+    }
+    let longest = records.iter().map(|r| r.to_string().len()).max().unwrap();
+    assert!(longest < 16 * 1024, "{longest} bytes");
+    assert!(
+        records.iter().any(|r| r["truncated"] == json!(true)),
+        "an admitted caller's items are recorded, shortened"
+    );
+}
+
+#[tokio::test]
+async fn addresses_that_rotate_within_one_network_fill_no_trail() {
+    let setup = Process::setup().edit("server:\n", "server:\n  trusted_proxies: [127.0.0.1/32]\n");
+    let broker = Process::start(setup).await;
+    let asks = (0..200).map(|number| {
+        broker
+            .request(Method::POST, "/embed-token")
+            .header("X-Forwarded-For", format!("2001:db8:1:2::{number:x}"))
+            .bearer_auth("no.real.token")
+            .json(&sales())
+            .send()
+    });
+    for answer in futures_util::future::join_all(asks).await {
+        assert_eq!(answer.unwrap().status(), 401);
+    }
+    broker.signal("TERM");
+    assert!(broker.ended().await.success());
+    let records = broker.audit();
+    assert_eq!(records.len(), 61, "sixty one by one, and one for the rest");
+    assert_eq!(answers(&records), 200);
+    assert!(records.iter().all(|record| record.get("items").is_none()));
 }
