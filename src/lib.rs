@@ -29,7 +29,6 @@ pub mod audit;
 pub mod cached;
 pub mod config;
 pub mod crypto;
-mod document;
 pub mod entra;
 pub mod expr;
 pub mod metrics;

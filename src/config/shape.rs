@@ -4,117 +4,103 @@
 //! out of the tree and the rest is read again; what was taken out has its default and is not checked further.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use config::{ConfigError, Value, ValueKind};
+use serde_path_to_error::Segment;
 
 use super::{Config, Mistake};
-use crate::document::{Node, Scalars, Step, Value, readable};
 
 /// Which entries are gone, by the key path of their list; both as they stand in the file.
 #[derive(Default)]
 struct Gone(BTreeMap<String, Vec<usize>>);
 
 /// Reads the tree into a `Config`.
-pub(super) fn shape(tree: config::Value) -> (Config, Vec<Mistake>) {
-    let mut tree = node(tree);
+pub(super) fn shape(mut tree: Value) -> (Config, Vec<Mistake>) {
     let (mut mistakes, mut gone) = (Vec::new(), Gone::default());
     loop {
-        let misfit = match tree.read::<Config>(Scalars::Coerced) {
-            Ok(config) => return (config, mistakes),
-            Err(misfit) => misfit,
+        let error = match serde_path_to_error::deserialize::<_, Config>(tree.clone()) {
+            Ok(config) => {
+                // The tree has its keys in no particular order.
+                mistakes.sort_unstable();
+                return (config, mistakes);
+            }
+            Err(error) => error,
         };
-        let path = misfit.path();
-        let place = readable(&gone.in_file(&path));
+        let segments: Vec<Segment> = error.path().iter().cloned().collect();
+        let problem = innermost(error.inner());
+        let place = gone.path(&segments);
         // A key that was faulty and is gone now is missing by our own doing.
-        let gone_before = misfit.missing().is_some_and(|key| {
+        let gone_before = missing(error.inner()).is_some_and(|key| {
             let key = format!("{place}.{key}");
             mistakes
                 .iter()
                 .any(|mistake: &Mistake| mistake.place == key)
         });
         if !gone_before {
-            let problem = misfit.problem();
-            mistakes.push(Mistake::new(place, problem, remedy(problem)));
+            mistakes.push(Mistake::new(place, &problem, remedy(&problem)));
         }
-        if !take_out(&mut tree, &path, &mut gone, &[]) {
+        if !take_out(&mut tree, &segments, &mut gone, &[]) {
             return (Config::default(), mistakes);
         }
     }
 }
 
-/// Keys in order, so that mistakes are told in the same order each time.
-fn node(value: config::Value) -> Node {
-    use config::ValueKind;
-    Node::nowhere(match value.kind {
-        ValueKind::Nil => Value::Null,
-        ValueKind::Boolean(value) => Value::Bool(value),
-        ValueKind::I64(value) => Value::Integer(value),
-        ValueKind::U64(value) => Value::Unsigned(value),
-        ValueKind::Float(value) => Value::Float(value),
-        ValueKind::String(text) => Value::Text(text),
-        // No key takes one; as text it is refused in words.
-        ValueKind::I128(value) => Value::Text(value.to_string()),
-        ValueKind::U128(value) => Value::Text(value.to_string()),
-        ValueKind::Array(items) => Value::List(items.into_iter().map(node).collect()),
-        ValueKind::Table(table) => {
-            let mut entries: Vec<_> = table
-                .into_iter()
-                .map(|(key, value)| (key, node(value)))
-                .collect();
-            entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            Value::Map(entries)
-        }
-    })
-}
-
 impl Gone {
-    /// The path of a value as it stands in the file, of which entries before it may be gone.
-    fn in_file(&self, path: &[Step]) -> Vec<Step> {
-        let mut whole = Vec::with_capacity(path.len());
-        for step in path {
-            whole.push(match step {
-                Step::Index(index) => Step::Index(self.index_in_file(&whole, *index)),
-                Step::Key(key) => Step::Key(key.clone()),
-            });
+    /// The key path of a value as it stands in the file, of which entries before it may be gone.
+    fn path(&self, segments: &[Segment]) -> String {
+        let mut path = String::new();
+        for segment in segments {
+            match segment {
+                Segment::Seq { index } => {
+                    let before = self.0.get(&path).map_or(&[][..], Vec::as_slice);
+                    let index = before
+                        .iter()
+                        .fold(*index, |at, gone| at + usize::from(*gone <= at));
+                    let _ = write!(path, "[{index}]");
+                }
+                Segment::Map { key } | Segment::Enum { variant: key } => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    path.push_str(key);
+                }
+                Segment::Unknown => {}
+            }
         }
-        whole
-    }
-
-    fn index_in_file(&self, list: &[Step], index: usize) -> usize {
-        let before = self.0.get(&readable(list)).map_or(&[][..], Vec::as_slice);
-        before
-            .iter()
-            .fold(index, |at, gone| at + usize::from(*gone <= at))
+        path
     }
 
     /// Notes that the entry at `index`, as the list is now, is gone.
-    fn note(&mut self, list: &[Step], index: usize) {
-        let list = self.in_file(list);
-        let index = self.index_in_file(&list, index);
-        let gone = self.0.entry(readable(&list)).or_default();
+    fn note(&mut self, list: &[Segment], index: usize) {
+        let list = self.path(list);
+        let gone = self.0.entry(list).or_default();
+        let index = gone
+            .iter()
+            .fold(index, |at, gone| at + usize::from(*gone <= at));
         gone.push(index);
         gone.sort_unstable();
     }
 }
 
 /// Takes the value at `rest`, seen from `tree` at `before`, out of the tree.
-fn take_out(tree: &mut Node, rest: &[Step], gone: &mut Gone, before: &[Step]) -> bool {
-    let Some((step, rest)) = rest.split_first() else {
-        return false;
-    };
-    let here = [before, std::slice::from_ref(step)].concat();
-    // A path that goes deeper than the tree ends at the value itself.
-    let mut inner = |node: &mut Node| take_out(node, rest, gone, &here);
-    match (step, &mut tree.value) {
-        (Step::Key(key), Value::Map(entries)) => {
-            let Some(at) = entries.iter().position(|(name, _)| name == key) else {
-                return false;
-            };
-            if !inner(&mut entries[at].1) {
-                entries.remove(at);
-            }
-            true
+fn take_out(tree: &mut Value, rest: &[Segment], gone: &mut Gone, before: &[Segment]) -> bool {
+    let here = |segment: &Segment| [before, std::slice::from_ref(segment)].concat();
+    match (rest, &mut tree.kind) {
+        ([Segment::Map { key }], ValueKind::Table(table)) => table.remove(key).is_some(),
+        ([segment @ Segment::Map { key }, rest @ ..], ValueKind::Table(table)) => {
+            // A path that goes deeper than the tree (a variant's field) ends at the value itself.
+            let inner = table
+                .get_mut(key)
+                .is_some_and(|value| take_out(value, rest, gone, &here(segment)));
+            inner || table.remove(key).is_some()
         }
-        (Step::Index(index), Value::List(items)) if *index < items.len() => {
-            if !inner(&mut items[*index]) {
+        ([segment @ Segment::Seq { index }, rest @ ..], ValueKind::Array(items))
+            if *index < items.len() =>
+        {
+            let inner =
+                !rest.is_empty() && take_out(&mut items[*index], rest, gone, &here(segment));
+            if !inner {
                 gone.note(before, *index);
                 items.remove(*index);
             }
@@ -124,12 +110,60 @@ fn take_out(tree: &mut Node, rest: &[Step], gone: &mut Gone, before: &[Step]) ->
     }
 }
 
+/// The crate's own message repeats the key path, which stands in front already.
+fn innermost(error: &ConfigError) -> String {
+    match error {
+        ConfigError::At { error, .. } => innermost(error),
+        ConfigError::Type {
+            unexpected,
+            expected,
+            ..
+        } => format!("is {}, expected {expected}", kind(unexpected)),
+        other => {
+            if let Some(key) = missing(other) {
+                return format!("the key `{key}` is missing");
+            }
+            let text = other.to_string();
+            match text.split_once(" does not have variant constructor ") {
+                Some((_, word)) => format!("`{word}` is none of the words it takes"),
+                None => text,
+            }
+        }
+    }
+}
+
+/// What a value is, without the value: what stands in the wrong place may be a secret.
+fn kind(unexpected: &impl std::fmt::Display) -> &'static str {
+    // The crate's type has no public name; its text is the kind and, in quotes, the value.
+    let text = unexpected.to_string();
+    match text.split(['`', '"']).next().unwrap_or_default().trim() {
+        "unit value" => "empty",
+        "boolean" => "true or false",
+        "string" => "text",
+        "sequence" => "a list",
+        "map" => "a mapping",
+        _ => "a number",
+    }
+}
+
+/// The key that is needed and not there.
+fn missing(error: &ConfigError) -> Option<&str> {
+    match error {
+        ConfigError::At { error, .. } => missing(error),
+        ConfigError::NotFound(path) => path.rsplit([']', '.']).next(),
+        _ => None,
+    }
+}
+
 fn remedy(problem: &str) -> &'static str {
     if problem.contains("unknown field") {
         "correct its spelling or remove it"
     } else if problem.starts_with("is empty") {
         "remove the key, or give it a value"
-    } else if problem.contains("expected a list") || problem.contains("expected a mapping") {
+    } else if problem.contains("expected a sequence")
+        || problem.contains("expected an array")
+        || problem.contains("expected a map")
+    {
         "write it in the file: the environment can only override single values"
     } else if problem.contains("address syntax") {
         "write an address with its port, such as 127.0.0.1:8080, or a network, such as 10.0.0.0/8"

@@ -12,13 +12,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub(super) use value::{At, Expected, Ordered, Roles, Scalar, Text, WordOr};
+use value::UniqueKeys;
+pub(super) use value::{At, Expected, Ordered, Place, Roles, Scalar, Text, WordOr};
 
 use super::tables::{Row, Rows};
 use super::{Access, Kind, Security, WorkspaceVersion, Xmla};
 use crate::config::Mistake;
-pub(super) use crate::document::Place;
-use crate::document::{Node, Scalars, Step, readable};
 
 /// What callers may embed, and as whom.
 ///
@@ -325,23 +324,18 @@ pub(super) struct ExpectFile {
 /// # Errors
 /// The first syntax or shape error.
 pub(super) fn read(text: &str, label: &str) -> Result<PolicyFile, Mistake> {
-    let document = document(text, label)?;
-    document.read(Scalars::AsWritten).map_err(|misfit| {
-        let Place { line, column } = misfit.place();
-        let path = readable(&misfit.path());
-        mistake(&format!("{label}:{line}:{column}"), &path, misfit.problem())
-    })
+    parse::<UniqueKeys>(text, label)?;
+    parse(text, label)
 }
 
-/// YAML of any shape.
-fn document(text: &str, label: &str) -> Result<Node, Mistake> {
-    let mut path = Vec::new();
+fn parse<T: for<'de> Deserialize<'de>>(text: &str, label: &str) -> Result<T, Mistake> {
+    let mut path = String::new();
     serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |yaml| {
         let mut track = serde_path_to_error::Track::new();
-        Node::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
-            .inspect_err(|_| path = steps(&track.path()))
+        T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
+            .inspect_err(|_| path = readable(&track.path()))
     })
-    .map_err(|error| yaml_mistake(&error, label, &readable(&path)))
+    .map_err(|error| yaml_mistake(&error, label, &path))
 }
 
 /// Strict and free of surprises: `off` and `no` stay words, `007` stays as it is written. The budget lets large tables
@@ -370,10 +364,9 @@ pub(super) fn yaml_mistake(error: &serde_saphyr::Error, label: &str, path: &str)
     if let Some(end) = problem.rfind(" at line ") {
         problem.truncate(end); // the place says it already
     }
-    mistake(&place, path, &problem)
-}
-
-fn mistake(place: &str, path: &str, problem: &str) -> Mistake {
+    if let Some(key) = problem.strip_prefix("missing field ") {
+        problem = format!("the key {key} is missing");
+    }
     let remedy = if problem.contains("put quotes around it") {
         "YAML turns unquoted numbers and truth values into something else; quote every identifier that looks like one"
     } else {
@@ -382,17 +375,25 @@ fn mistake(place: &str, path: &str, problem: &str) -> Mistake {
     Mistake::new(format!("{place} {path}").trim_end(), problem, remedy)
 }
 
-/// The wrapper that finds places shows up as a segment `value`; it is no key of the document.
-fn steps(path: &serde_path_to_error::Path) -> Vec<Step> {
+/// A path as people write it: `rules[0].identity.username`. The wrapper that finds places shows up as a segment `value`;
+/// it is not a key of the document.
+fn readable(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
-    path.iter()
-        .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(Step::Index(*index)),
-            Segment::Map { key } if key == "value" => None,
-            Segment::Map { key } => Some(Step::Key(key.clone())),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        })
-        .collect()
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.extend(["[", &index.to_string(), "]"]),
+            Segment::Map { key } if key == "value" => {}
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(key);
+            }
+            Segment::Unknown => {}
+        }
+    }
+    text
 }
 
 /// The JSON Schema of a policy file.

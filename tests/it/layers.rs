@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What a module may use of ours, beside `config`'s section types and itself.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
@@ -67,18 +67,17 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     ("plan", &["policy"]),
-    ("policy", &["authn", "expr", "config", "document"]),
+    ("policy", &["authn", "expr", "config"]),
     ("authn", &["cached", "expr", "outbound", "config", "crypto"]),
     ("entra", &["cached", "outbound", "config", "crypto"]),
     ("shared_cache", &["config", "metrics"]),
     ("audit", &["config"]),
     ("telemetry", &["config", "outbound"]),
     ("outbound", &["config", "crypto"]),
-    ("config", &["document"]),
+    ("config", &[]),
     ("metrics", &[]),
     ("cached", &[]),
     ("expr", &[]),
-    ("document", &[]),
     ("crypto", &[]),
 ];
 

@@ -4,6 +4,7 @@
 //! still points into the file. And nothing is coerced: YAML reads an unquoted `007` or `1e5` as a number, and an
 //! identifier that was changed on the way is worse than one that is refused.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -12,7 +13,14 @@ use serde::de::{
     self, Deserialize, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
 };
 
-use crate::document::{PLACED, Place};
+use serde_saphyr::Spanned;
+
+/// Where something stands in the policy file, counted from 1; 0 when unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::policy) struct Place {
+    pub(in crate::policy) line: u64,
+    pub(in crate::policy) column: u64,
+}
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -85,24 +93,14 @@ impl<T> Default for Ordered<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Read<T> {
-            type Value = At<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value with its place")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<At<T>, A::Error> {
-                let mut next = || parts.next_element();
-                match (next()?, next()?, parts.next_element()?) {
-                    (Some(line), Some(column), Some(value)) => Ok(At {
-                        value,
-                        place: Place { line, column },
-                    }),
-                    _ => Err(de::Error::invalid_length(0, &self)),
-                }
-            }
-        }
-        deserializer.deserialize_tuple_struct(PLACED, 3, Read(PhantomData))
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        Ok(Self {
+            place: Place {
+                line: spanned.referenced.line(),
+                column: spanned.referenced.column(),
+            },
+            value: spanned.value,
+        })
     }
 }
 
@@ -235,5 +233,59 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
             }
         }
         deserializer.deserialize_map(Read(PhantomData))
+    }
+}
+
+/// Any document in which no key stands twice. To the YAML library `7` and `"7"` are two keys; in a policy every key is
+/// text.
+pub(in crate::policy) struct UniqueKeys;
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Check;
+        impl<'de> Visitor<'de> for Check {
+            type Value = UniqueKeys;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<UniqueKeys, E> {
+                Ok(UniqueKeys)
+            }
+            fn visit_none<E>(self) -> Result<UniqueKeys, E> {
+                Ok(UniqueKeys)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<UniqueKeys, E> {
+                Ok(UniqueKeys)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<UniqueKeys, E> {
+                Ok(UniqueKeys)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<UniqueKeys, E> {
+                Ok(UniqueKeys)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<UniqueKeys, E> {
+                Ok(UniqueKeys)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<UniqueKeys, E> {
+                Ok(UniqueKeys)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<UniqueKeys, A::Error> {
+                while seq.next_element::<UniqueKeys>()?.is_some() {}
+                Ok(UniqueKeys)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+                let mut keys = HashSet::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    map.next_value::<UniqueKeys>()?;
+                    if let Some(twice) = keys.replace(key) {
+                        return Err(de::Error::custom(format!(
+                            "duplicate mapping key `{twice}`"
+                        )));
+                    }
+                }
+                Ok(UniqueKeys)
+            }
+        }
+        deserializer.deserialize_any(Check)
     }
 }
