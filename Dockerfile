@@ -4,8 +4,7 @@
 #   docker build -t embed-broker:sandbox --target sandbox .
 #
 # Base images are arguments, so that a digest, a mirror or a distroless image can take their place: the final stages
-# run no command of theirs. BASE_IMAGE needs glibc (2.36 or newer) and libgcc, nothing else; RUST_IMAGE is a Debian, 12 or
-# newer, and its archive gives four tools of the build.
+# run no command of theirs. BASE_IMAGE needs the glibc of RUST_IMAGE or a newer one, and libgcc.
 
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20260202-slim
@@ -16,29 +15,18 @@ COPY . .
 # The cache may hold an older build of this crate; its files' times decide nothing.
 RUN touch src/lib.rs src/main.rs
 
-# What scripts/release works with; none of it gets into an image.
-FROM ${RUST_IMAGE} AS tools
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends lld-19 llvm-19 python3 wrk \
-    && rm -rf /var/lib/apt/lists/*
-
-FROM tools AS build-broker
-WORKDIR /build
-COPY --from=source /build .
-# Optional features, separated by commas: all but the sandbox.
-ARG FEATURES="redis,otlp"
+FROM source AS build-broker
 # The empty folder is made here because the final stages may have no shell to make it with.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
-    scripts/release /out/embed-broker --no-default-features --features "${FEATURES}" \
-    && mkdir -p /out/empty
+    cargo build --release --locked --no-default-features --features redis,otlp \
+    && mkdir -p /out/empty \
+    && cp target/release/embed-broker /out/
 
 FROM source AS build-sandbox
-ARG FEATURES=""
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
-    cargo build --locked --release --features "sandbox,${FEATURES}" \
+    cargo build --release --locked \
     && mkdir -p /out/empty \
     && cp target/release/embed-broker /out/
 
