@@ -48,7 +48,6 @@ fn main() {
         .route("/embed-token", post(answer))
         .route("/livez", get(async || "alive\n"));
     if let Some(upstream) = arguments.next() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         router = router.fallback(async move |uri: Uri, mut headers: HeaderMap, body: Bytes| {
             headers.remove(header::HOST);

@@ -53,7 +53,6 @@ fn claims(sub: &str) -> Value {
 
 /// A verifier of one issuer, and how its tokens are signed.
 fn issuer(algorithm: Algorithm, pair: &rcgen::KeyPair) -> (Verifier, EncodingKey) {
-    embed_broker::crypto::install();
     let key = match algorithm {
         Algorithm::ES256 => EncodingKey::from_ec_der(pair.serialized_der()),
         _ => EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap(),

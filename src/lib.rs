@@ -28,7 +28,6 @@ pub mod powerbi;
 pub mod audit;
 pub mod cached;
 pub mod config;
-pub mod crypto;
 pub mod entra;
 pub mod expr;
 pub mod metrics;

@@ -67,7 +67,6 @@ impl Outbound {
     /// When the extra CA file cannot be read, or the system has no trust store.
     pub fn new(tls: &config::Tls) -> anyhow::Result<Self> {
         use anyhow::Context as _;
-        crate::crypto::install();
         let extra = match &tls.extra_ca_file {
             None => Vec::new(),
             Some(path) => {

@@ -194,7 +194,6 @@ impl Verifier {
         outbound: &Outbound,
         previous: Option<&Self>,
     ) -> Result<Self, Vec<config::Mistake>> {
-        crate::crypto::install();
         let previous = previous.map_or(&[][..], |previous| previous.issuers.as_slice());
         let (mut issuers, mut mistakes) = (Vec::new(), Vec::new());
         for (index, issuer) in config.issuers.iter().enumerate() {

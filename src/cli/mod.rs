@@ -81,7 +81,6 @@ impl Cli {
     /// Runs the command.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        crate::crypto::install();
         let outcome = match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(&self.config),
             #[cfg(feature = "sandbox")]

@@ -56,9 +56,7 @@ pub(super) enum PemError {
         "its key does not open: check `password`, and encrypt as PKCS#8 (`openssl pkcs8 -topk8 -v2 aes256`)"
     )]
     PasswordWrong,
-    #[error(
-        "its key cannot be used: take an RSA key of 2048, 3072 or 4096 bits with the exponent 65537, as PKCS#8 or PKCS#1"
-    )]
+    #[error("its key cannot be used: take an RSA key of 2048 to 8192 bits, as PKCS#8 or PKCS#1")]
     UnusableKey,
     #[error("a certificate in it cannot be read: export it again")]
     UnreadableCertificate,
@@ -83,7 +81,6 @@ impl Certificate {
         text: &SecretString,
         password: Option<&SecretString>,
     ) -> Result<Self, PemError> {
-        crate::crypto::install();
         let blocks = pem::parse_many(text.expose_secret()).map_err(|_| PemError::NotPem)?;
         let (keys, others): (Vec<_>, Vec<_>) = blocks
             .iter()

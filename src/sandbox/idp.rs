@@ -98,7 +98,6 @@ impl Key {
 
 /// A new RSA key, PKCS#8.
 fn generate() -> anyhow::Result<Vec<u8>> {
-    crate::crypto::install();
     let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)?;
     Ok(pair.serialize_der())
 }

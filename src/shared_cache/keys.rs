@@ -4,11 +4,10 @@
 //! plan, in its own place, and nowhere else. Names are HMACs, so that neither plans nor callers can be guessed from
 //! them. Nonces are random: past 2^32 values (a hundred a second for a year and four months) a key should be changed.
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{hkdf, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::rand::{SecureRandom as _, SystemRandom};
-use ring::{hkdf, hmac};
 
 use crate::config::{Redis, Secret};
 
@@ -28,7 +27,7 @@ pub(super) struct Keys {
 
 /// What is derived from one shared key.
 pub(super) struct Key {
-    cipher: LessSafeKey,
+    cipher: RandomizedNonceKey,
     names: hmac::Key,
     fingerprint: String,
 }
@@ -86,7 +85,7 @@ impl Key {
         };
         let names = hmac::Key::new(hmac::HMAC_SHA256, &part(b"names")?);
         Some(Self {
-            cipher: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &part(b"values")?).ok()?),
+            cipher: RandomizedNonceKey::new(&AES_256_GCM, &part(b"values")?).ok()?,
             fingerprint: encode(&hmac::sign(&names, b"fingerprint")),
             names,
         })
@@ -114,19 +113,14 @@ impl Key {
     }
 
     pub(super) fn seal(&self, name: &str, plan: &[u8; 32], value: &[u8]) -> Option<Vec<u8>> {
-        let mut nonce = [0; NONCE_LEN];
-        SystemRandom::new().fill(&mut nonce).ok()?;
         let mut ciphertext = value.to_vec();
-        self.cipher
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                associated(name, plan),
-                &mut ciphertext,
-            )
+        let nonce = self
+            .cipher
+            .seal_in_place_append_tag(associated(name, plan), &mut ciphertext)
             .ok()?;
         let mut sealed = Vec::with_capacity(1 + NONCE_LEN + ciphertext.len());
         sealed.push(FORMAT);
-        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(nonce.as_ref());
         sealed.extend_from_slice(&ciphertext);
         Some(sealed)
     }
@@ -138,7 +132,7 @@ impl Key {
         if format != FORMAT {
             return None;
         }
-        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let nonce = Nonce::from(&*nonce);
         let value = self
             .cipher
             .open_in_place(nonce, associated(name, plan), ciphertext)
@@ -180,6 +174,19 @@ mod tests {
         assert_eq!(open(&key(), "name", &B, &sealed), None, "plan");
         let other = Key::derive(&B).unwrap();
         assert_eq!(open(&other, "name", &A, &sealed), None, "key");
+    }
+
+    /// Replicas of different releases share values during a rolling update. Made by Node's `crypto`.
+    #[test]
+    fn names_and_values_have_the_form_that_other_releases_read() {
+        let name = key().name("p:", Kind::Token, &[&A]);
+        assert_eq!(name, "p:token:wx8186SClRDOPU1tz1ld1L60zQE6xzTtCeADIkBmT6M");
+        let fingerprint = "5RHN7rg6_cBfhx3hR1I1x9gF6t4RrYudXzCgnehi7Rg";
+        assert_eq!(key().fingerprint(), fingerprint);
+        let sealed = "AQABAgMEBQYHCAkKCzqGkCe0P_juYkaZOCrVRn3YhJvUpA";
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).unwrap();
+        let value = key().open(&name, &A, sealed);
+        assert_eq!(value.as_deref(), Some(b"value".as_slice()));
     }
 
     #[test]

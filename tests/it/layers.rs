@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What a module may use of ours, beside `config`'s section types and itself.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
@@ -17,10 +17,9 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "authn",
             "entra",
             "powerbi",
-            "crypto",
         ],
     ),
-    ("sandbox", &["app", "config", "crypto"]),
+    ("sandbox", &["app", "config"]),
     (
         "app",
         &[
@@ -68,17 +67,16 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ),
     ("plan", &["policy"]),
     ("policy", &["authn", "expr", "config"]),
-    ("authn", &["cached", "expr", "outbound", "config", "crypto"]),
-    ("entra", &["cached", "outbound", "config", "crypto"]),
+    ("authn", &["cached", "expr", "outbound", "config"]),
+    ("entra", &["cached", "outbound", "config"]),
     ("shared_cache", &["config", "metrics"]),
     ("audit", &["config"]),
     ("telemetry", &["config", "outbound"]),
-    ("outbound", &["config", "crypto"]),
+    ("outbound", &["config"]),
     ("config", &[]),
     ("metrics", &[]),
     ("cached", &[]),
     ("expr", &[]),
-    ("crypto", &[]),
 ];
 
 #[test]

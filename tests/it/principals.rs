@@ -213,7 +213,6 @@ impl Process {
         let listening = logged(&log, |line| line["fields"]["message"] == "listening").await;
         let address =
             |name: &str| format!("http://{}", listening["fields"][name].as_str().unwrap());
-        embed_broker::crypto::install();
         Self {
             broker: address("traffic"),
             ops: address("ops"),
@@ -292,7 +291,6 @@ async fn identity_endpoint(upstream: &str, life: i64) -> (String, Asked) {
         ("scope", "https://analysis.windows.net/powerbi/api/.default"),
     ];
     let url = format!("{upstream}/entra/7e4a4700-0000-4000-8000-000000000001/oauth2/v2.0/token");
-    embed_broker::crypto::install();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let token: Value = client
         .post(url)

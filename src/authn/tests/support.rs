@@ -45,7 +45,6 @@ pub(super) static P384: LazyLock<Signer> = LazyLock::new(|| {
 });
 pub(super) static ED25519: LazyLock<Signer> = LazyLock::new(|| {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    crate::crypto::install();
     let x = URL_SAFE_NO_PAD.encode(pair.public_key_raw());
     Signer {
         key: EncodingKey::from_ed_der(pair.serialized_der()),
@@ -63,7 +62,6 @@ fn rsa() -> Signer {
 
 impl Signer {
     fn new(key: EncodingKey, algorithm: Algorithm, pair: &rcgen::KeyPair) -> Self {
-        crate::crypto::install();
         let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, algorithm).unwrap();
         let mut public = serde_json::to_value(jwk).unwrap();
         public.as_object_mut().unwrap().remove("alg");

@@ -348,7 +348,6 @@ impl Setup {
 
     /// Starts the upstream services and writes the files that this describes.
     pub(crate) async fn prepare(self) -> Prepared {
-        embed_broker::crypto::install();
         let folder = TempDir::new().unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()

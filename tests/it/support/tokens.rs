@@ -34,7 +34,6 @@ fn rsa() -> Signer {
 
 impl Signer {
     fn new(key: EncodingKey, algorithm: Algorithm, pair: &rcgen::KeyPair) -> Self {
-        embed_broker::crypto::install();
         let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&key, algorithm).unwrap();
         let mut public = serde_json::to_value(jwk).unwrap();
         public.as_object_mut().unwrap().remove("alg");
