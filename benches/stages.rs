@@ -20,7 +20,7 @@ use embed_broker::plan::{
     Workspace, WorkspaceKind,
 };
 use embed_broker::policy::{Ask, Policy, Surroundings};
-use embed_broker::sandbox::{Addresses, Options, Upstream, unpack};
+use embed_broker_sandbox::{Addresses, Options, Upstream, unpack};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use time::OffsetDateTime;

@@ -34,6 +34,3 @@ pub mod metrics;
 pub mod outbound;
 pub mod shared_cache;
 pub mod telemetry;
-
-#[cfg(feature = "sandbox")]
-pub mod sandbox;

@@ -302,5 +302,4 @@ fn configuration(shared: &Shared) -> Check {
 }
 
 #[cfg(test)]
-#[cfg(feature = "sandbox")]
 mod tests;

@@ -1,10 +1,15 @@
 //! `sandbox`: the broker against simulated services, in one process, without an Azure account.
 
+mod why;
+
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use embed_broker_sandbox::{
+    Addresses, Insight, Options, Upstream, self_signed_certificate, unpack,
+};
 use serde::Serialize;
 use url::Url;
 
@@ -12,7 +17,6 @@ use super::serve::Signals;
 use super::{Failure, block_on, print};
 use crate::app::App;
 use crate::config::Telemetry;
-use crate::sandbox::{Addresses, Insight, Options, Upstream, unpack};
 use crate::telemetry;
 
 /// Where operators look by habit; taken when it is free, unless free ports are asked for: of many sandboxes that start
@@ -113,7 +117,7 @@ async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), 
 fn insight(app: &App) -> Insight {
     let (policy, verdict, tokens) = (app.inside(), app.inside(), app.inside());
     Insight {
-        explain: Box::new(move |question| super::explain::why(&policy.policy(), question)),
+        explain: Box::new(move |question| why::why(&policy.policy(), question)),
         judged: Box::new(move || verdict.judged()),
         forget_tokens: Box::new(move || tokens.forget_tokens()),
     }
@@ -140,8 +144,7 @@ async fn upstream_only(args: &Args, signals: Signals, folder: &Path) -> Result<(
 /// Writes a certificate that vouches for itself, before anybody is told that the services are up.
 fn certify_gateway(name: &str, folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let made = rcgen::generate_simple_self_signed([name.to_owned()])
-        .with_context(|| format!("no certificate can be made for {name}"))?;
+    let [certificate, key] = self_signed_certificate(name)?;
     let write = |file: &str, mode: u32, text: String| {
         let path = folder.join(file);
         let mut options = std::fs::OpenOptions::new();
@@ -151,8 +154,8 @@ fn certify_gateway(name: &str, folder: &Path) -> anyhow::Result<()> {
             .and_then(|mut file| file.write_all(text.as_bytes()));
         written.with_context(|| format!("cannot write {}", path.display()))
     };
-    write("gateway.pem", 0o644, made.cert.pem())?;
-    write("gateway-key.pem", 0o600, made.signing_key.serialize_pem())
+    write("gateway.pem", 0o644, certificate)?;
+    write("gateway-key.pem", 0o600, key)
 }
 
 fn options(args: &Args, folder: &Path) -> Options {

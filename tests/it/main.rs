@@ -21,7 +21,6 @@ mod doctor;
 mod faults;
 mod http;
 mod kinds;
-mod layers;
 mod observability;
 mod openapi;
 mod overload;

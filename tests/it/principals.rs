@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use embed_broker::sandbox::{Addresses, Options, Upstream, unpack};
+use embed_broker_sandbox::{Addresses, Options, Upstream, unpack};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;

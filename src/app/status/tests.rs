@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::sandbox::{Addresses, Options, Upstream, unpack};
+use embed_broker_sandbox::{Addresses, Options, Upstream, unpack};
 
 async fn parts(upstream: &Upstream, folder: &std::path::Path) -> Parts {
     let free = "127.0.0.1:0".parse().unwrap();

@@ -4,8 +4,6 @@
 //! plan are the very code that serves requests.
 
 mod facts;
-#[cfg(feature = "sandbox")]
-mod why;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,8 +20,6 @@ use crate::authn::Caller;
 use crate::config::Config;
 use crate::plan::{Circumstances, EmbedPlan};
 use crate::policy::{Access, Ask, Denied, Grant, Policy, RuleOutcome, Trace};
-#[cfg(feature = "sandbox")]
-pub(super) use why::why;
 
 /// Stands in for an identity blob, which only a real request has.
 const BLOB: &str = "<the header's value>";
@@ -181,7 +177,7 @@ fn decision(text: &mut String, caller: &Caller, trace: &Trace) -> std::fmt::Resu
     Ok(())
 }
 
-fn refusal(denied: &Denied) -> String {
+pub(super) fn refusal(denied: &Denied) -> String {
     let status = match denied {
         Denied::NotPermitted { .. } => "403 not_permitted",
         Denied::Unfit { .. } => "400 invalid_request",

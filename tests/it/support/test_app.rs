@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use embed_broker::app::App;
 use embed_broker::config::Config;
-use embed_broker::sandbox::{Addresses, Options, Upstream, unpack};
+use embed_broker_sandbox::{Addresses, Options, Upstream, unpack};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -55,6 +55,7 @@ use tower_http::cors::CorsLayer;
 
 pub use self::insight::{Insight, Question};
 use self::state::Shared;
+pub use self::tls::self_signed_certificate;
 pub use self::unpack::{Addresses, Unpacked, unpack};
 
 /// Longest body of a request, the policy of the demo page included.

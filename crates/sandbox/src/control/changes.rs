@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Problem, bad_request, unknown_id};
-use crate::sandbox::seed::Report;
-use crate::sandbox::state::{Shared, locked};
+use crate::seed::Report;
+use crate::state::{Shared, locked};
 
 pub(super) async fn patch_dataset(
     State(shared): State<Arc<Shared>>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::sandbox::{Insight, Options, Upstream};
+use crate::{Insight, Options, Upstream};
 
 #[tokio::test]
 async fn calls_are_recorded_without_secrets() {

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use super::Call;
 use super::read::{dashboard_in, dataset_in, report_in, tile_of};
 use super::refusal::Refusal;
-use crate::sandbox::embed::{EmbedToken, Grant};
-use crate::sandbox::seed::{Dataset, Report, WorkspaceKind};
-use crate::sandbox::wire::{DatasourceIdentity, Identity, RequestV1, RequestV2, Xmla};
-use crate::sandbox::world::World;
+use crate::embed::{EmbedToken, Grant};
+use crate::seed::{Dataset, Report, WorkspaceKind};
+use crate::wire::{DatasourceIdentity, Identity, RequestV1, RequestV2, Xmla};
+use crate::world::World;
 
 /// Most datasets, reports or target workspaces in one request ("Embed Token - Generate Token").
 const MAX_ITEMS: usize = 50;

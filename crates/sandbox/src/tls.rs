@@ -40,6 +40,16 @@ pub(super) struct ClientCertificate {
     pub(super) public: DecodingKey,
 }
 
+/// A certificate for `name` that vouches for itself, and its key, both as PEM: for a gateway in front of brokers.
+///
+/// # Errors
+/// When `name` cannot stand in a certificate.
+pub fn self_signed_certificate(name: &str) -> anyhow::Result<[String; 2]> {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()])
+        .with_context(|| format!("no certificate can be made for {name}"))?;
+    Ok([made.cert.pem(), made.signing_key.serialize_pem()])
+}
+
 impl Server {
     /// `public_url` is a further place where the server is reached.
     pub(super) fn new(public_url: Option<&str>) -> anyhow::Result<Self> {

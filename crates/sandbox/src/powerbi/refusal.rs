@@ -12,7 +12,7 @@ pub(super) const ERROR_INFO: HeaderName = HeaderName::from_static("x-powerbi-err
 
 /// A refusal of the REST API.
 #[derive(Debug)]
-pub(in crate::sandbox) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     info: Option<&'static str>,
     body: Option<Value>,
@@ -21,7 +21,7 @@ pub(in crate::sandbox) struct Refusal {
 
 /// Why a call is one that the service does not know; kept with the record of the call.
 #[derive(Clone)]
-pub(in crate::sandbox) struct Complaint(pub(in crate::sandbox) String);
+pub(crate) struct Complaint(pub(crate) String);
 
 impl Refusal {
     fn coded(status: StatusCode, code: &'static str, message: &str) -> Self {

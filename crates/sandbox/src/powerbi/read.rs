@@ -6,8 +6,8 @@ use super::entities::{gateway_json, group_json, impersonator_json, profile_json,
 use super::paging::{page, whole};
 use super::refusal::Refusal;
 use super::{Call, with_context};
-use crate::sandbox::seed::{Dashboard, Dataset, Gateway, Profile, Report, Tile};
-use crate::sandbox::world::World;
+use crate::seed::{Dashboard, Dataset, Gateway, Profile, Report, Tile};
+use crate::world::World;
 
 pub(super) fn groups(world: &World, call: &Call) -> Result<Value, Refusal> {
     let all = world
@@ -55,7 +55,7 @@ pub(super) fn report(world: &World, call: &Call, group: &str, id: &str) -> Resul
 
 pub(super) fn pages(world: &World, call: &Call, group: &str, id: &str) -> Result<Value, Refusal> {
     let report = report_in(world, call, group, id)?;
-    let entry = |(order, page): (usize, &crate::sandbox::seed::Page)| json!({"name": page.name, "displayName": page.display_name, "order": order});
+    let entry = |(order, page): (usize, &crate::seed::Page)| json!({"name": page.name, "displayName": page.display_name, "order": order});
     let all = report.pages.iter().enumerate().map(entry).collect();
     whole(call, "pages", all)
 }

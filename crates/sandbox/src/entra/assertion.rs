@@ -8,9 +8,9 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::{Form, Refusal, field, refuse};
-use crate::sandbox::seed::App;
-use crate::sandbox::state::{Shared, locked};
-use crate::sandbox::tls::ClientCertificate;
+use crate::seed::App;
+use crate::state::{Shared, locked};
+use crate::tls::ClientCertificate;
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 

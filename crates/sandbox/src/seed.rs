@@ -279,7 +279,7 @@ pub(super) struct Tile {
 impl Seed {
     /// Reads the seed that is built in.
     pub(super) fn load() -> anyhow::Result<Self> {
-        serde_saphyr::from_str(SEED).context("src/sandbox/seed.yaml")
+        serde_saphyr::from_str(SEED).context("crates/sandbox/src/seed.yaml")
     }
 }
 

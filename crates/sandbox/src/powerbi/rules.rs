@@ -10,11 +10,11 @@ use time::{Duration, OffsetDateTime};
 use super::Call;
 use super::mint::Draft;
 use super::refusal::Refusal;
-use crate::sandbox::embed::EmbedToken;
-use crate::sandbox::rls;
-use crate::sandbox::seed::{Dataset, Report};
-use crate::sandbox::wire::{DatasourceIdentity, Identity};
-use crate::sandbox::world::World;
+use crate::embed::EmbedToken;
+use crate::rls;
+use crate::seed::{Dataset, Report};
+use crate::wire::{DatasourceIdentity, Identity};
+use crate::world::World;
 
 const MAX_ROLES: usize = 50;
 const MAX_ROLE_LENGTH: usize = 50;

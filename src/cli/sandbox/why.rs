@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::refusal;
+use embed_broker_sandbox::Question;
+
 use crate::authn::Caller;
 use crate::policy::{Ask, Grant, Policy, RuleOutcome, RuleTrace, TableTrace};
-use crate::sandbox::Question;
+use crate::cli::explain::refusal;
 
 /// How `policy` decides, for a caller of its first issuer.
-pub(in crate::cli) fn why(policy: &Policy, question: Question) -> Value {
+pub(super) fn why(policy: &Policy, question: Question) -> Value {
     let issuer = policy.issuers().first().cloned().unwrap_or_default();
     let in_an_hour = OffsetDateTime::now_utc() + time::Duration::HOUR;
     let caller = Caller::assumed(&issuer, question.claims, in_an_hour);

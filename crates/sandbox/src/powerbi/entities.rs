@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::sandbox::seed::{
+use crate::seed::{
     Dashboard, Dataset, Gateway, Member, Profile, Report, Security, Tile, Workspace,
 };
-use crate::sandbox::world::World;
+use crate::world::World;
 
 impl Dataset {
     /// The dataset as `GET …/datasets` shows it.
-    pub(in crate::sandbox) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let (id, workspace) = (&self.id, &self.workspace);
         json!({
             "id": id,
@@ -32,7 +32,7 @@ impl Dataset {
 
 impl Report {
     /// The report as `GET …/reports` shows it; a paginated one has no `datasetId`.
-    pub(in crate::sandbox) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let page = if self.is_paginated() {
             "rdlEmbed"
         } else {
@@ -57,7 +57,7 @@ impl Report {
 }
 
 impl Dashboard {
-    pub(in crate::sandbox) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let pairs = [("dashboardId", &*self.id), ("groupId", &*self.workspace)];
         json!({
             "id": self.id,
@@ -68,7 +68,7 @@ impl Dashboard {
         })
     }
 
-    pub(in crate::sandbox) fn tile_json(&self, tile: &Tile) -> Value {
+    pub(crate) fn tile_json(&self, tile: &Tile) -> Value {
         let pairs = [
             ("dashboardId", &*self.id),
             ("tileId", &*tile.id),

@@ -1,7 +1,7 @@
 //! TLS, stopping, and the unpacked configuration.
 
 use super::*;
-use crate::sandbox::{Addresses, Options, Upstream, unpack};
+use crate::{Addresses, Options, Upstream, unpack};
 
 #[tokio::test]
 async fn tls_serves_the_same_under_microsofts_names() {

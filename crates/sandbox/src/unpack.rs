@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-const BROKER: &str = include_str!("../../config/sandbox/broker.yaml");
-const POLICY: &str = include_str!("../../config/sandbox/policy.yaml");
+const BROKER: &str = include_str!("../../../config/sandbox/broker.yaml");
+const POLICY: &str = include_str!("../../../config/sandbox/policy.yaml");
 
 /// The addresses that stand in the built-in files.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";

@@ -35,7 +35,7 @@ const FILES: [(&str, &str, &str); 10] = [
     (
         "/embed-broker.js",
         SCRIPT,
-        include_str!("../../client/embed-broker.js"),
+        include_str!("../../../client/embed-broker.js"),
     ),
     (
         "/sandbox/embed_page/embed.js",
