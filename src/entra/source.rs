@@ -134,10 +134,12 @@ impl Source {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(round.len() - tried).unwrap_or(1);
             let credential = &self.slots[index].credential;
+            // Before it is used: one that is replaced meanwhile has not been tried.
+            let version = credential.version();
             match self.attempt(credential, share).await {
                 Ok(held) => return Ok(self.succeeded(index, held)),
                 Err(failure) => {
-                    self.failed(index, &failure);
+                    self.failed(index, version, &failure);
                     failures.push((credential, failure));
                 }
             }
@@ -265,13 +267,14 @@ impl Source {
         held
     }
 
-    fn failed(&self, index: usize, failure: &Failure) {
+    /// `version` is that of the credential that failed.
+    fn failed(&self, index: usize, version: u64, failure: &Failure) {
         let slot = &self.slots[index];
         slot.failing.store(true, Ordering::Relaxed);
         match failure.class {
             Class::Permanent | Class::Lockout => {
                 *slot.left_out() = Some(LeftOut {
-                    version: slot.credential.version(),
+                    version,
                     until: Instant::now() + LEFT_OUT,
                 });
             }

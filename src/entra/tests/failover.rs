@@ -43,6 +43,24 @@ async fn the_second_credential_steps_in_and_the_first_is_left_out_until_it_chang
 }
 
 #[tokio::test]
+async fn a_credential_replaced_while_its_former_value_is_refused_is_not_left_out() {
+    let entra = Entra::start().await;
+    let first = Arc::new(SecretFile::new("expired"));
+    let second = SecretFile::new("good");
+    let tokens = store(&entra, [&*first, &second].map(client_secret).into(), 1800);
+    entra.rule(move |asked| {
+        (asked.form["client_secret"] == "expired").then(|| {
+            first.change("renewed");
+            Answer::refusal("invalid_client", 7_000_222)
+        })
+    });
+    let token = tokens.with_life("default").await.unwrap();
+    assert_eq!(entra.last().form["client_secret"], "good");
+    tokens.instead_of("default", &token).await.unwrap();
+    assert_eq!(entra.last().form["client_secret"], "renewed");
+}
+
+#[tokio::test]
 async fn a_credential_left_out_is_tried_again_after_five_minutes() {
     let entra = Entra::start().await;
     let secrets = [SecretFile::new("first"), SecretFile::new("second")];
