@@ -43,6 +43,7 @@ pub(super) enum Kind {
 impl Keys {
     /// Derives from the current value of `secrets`: the key, then the one of the rotation.
     pub(super) fn of(secrets: &[Secret]) -> Result<Self, &'static str> {
+        // Before the values: a change in between is then seen at the next look.
         let versions = versions(secrets);
         let mut keys = secrets.iter().map(|secret| {
             let bytes = Redis::key_bytes(secret).ok_or("is not 32 bytes as hex or base64")?;
@@ -187,6 +188,31 @@ mod tests {
         let sealed = URL_SAFE_NO_PAD.decode(sealed).unwrap();
         let value = key().open(&name, &A, sealed);
         assert_eq!(value.as_deref(), Some(b"value".as_slice()));
+    }
+
+    #[test]
+    fn a_rotation_while_keys_are_derived_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let write = |round: u32| std::fs::write(&path, format!("{round:064x}")).unwrap();
+        write(0);
+        let secrets = [Secret::from_file(&path).unwrap()];
+        for round in 1..=2_000 {
+            write(round);
+            let start = std::sync::Barrier::new(2);
+            let keys = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    start.wait();
+                    secrets[0].refresh().unwrap()
+                });
+                start.wait();
+                Keys::of(&secrets).unwrap_or_else(|problem| panic!("{problem}"))
+            });
+            if keys.are_current(&secrets) {
+                let newest = Keys::of(&secrets).unwrap_or_else(|problem| panic!("{problem}"));
+                assert_eq!(keys.current.fingerprint(), newest.current.fingerprint());
+            }
+        }
     }
 
     #[test]
