@@ -1,6 +1,7 @@
 //! `/sandbox/…`: what tests and the demo page look at and change, and what the page in the iframe asks.
 //!
-//! None of it exists in the real services, so nothing of the broker may call it.
+//! None of it exists in the real services, so nothing of the broker may call it. Nor may pages from elsewhere:
+//! [`guard`](super::guard).
 
 mod changes;
 

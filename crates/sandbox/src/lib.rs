@@ -12,6 +12,7 @@ mod control;
 mod embed;
 mod entra;
 mod faults;
+mod guard;
 mod idp;
 mod insight;
 mod pages;
@@ -219,10 +220,15 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/idp/jwks", get(idp::jwks))
         .route("/idp/token", get(idp::token))
         .layer(CorsLayer::new().allow_origin(tower_http::cors::Any));
+    let control = control::routes()
+        .merge(insight::routes())
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&shared),
+            guard::own_clients,
+        ));
     Router::new()
         .merge(idp)
-        .merge(control::routes())
-        .merge(insight::routes())
+        .merge(control)
         .merge(pages::routes())
         .route("/entra/{tenant}/oauth2/v2.0/token", post(entra::token))
         // As login.microsoftonline.com, over TLS.

@@ -17,7 +17,7 @@ use url::Url;
 use super::state::locked;
 
 /// The names under which the simulated services are reached over TLS.
-const NAMES: [&str; 5] = [
+pub(super) const NAMES: [&str; 5] = [
     "app.powerbi.com",
     "api.powerbi.com",
     "login.microsoftonline.com",

@@ -205,3 +205,105 @@ async fn the_demo_asks_the_broker_beside_it_when_there_is_one() {
     forget().await.is(204, "");
     assert!(forgotten.load(Ordering::SeqCst));
 }
+
+/// A request to the control path that changes something.
+fn reset(sandbox: &Sandbox) -> reqwest::RequestBuilder {
+    sandbox.request(Method::POST, "/sandbox/reset")
+}
+
+#[tokio::test]
+async fn the_control_path_is_closed_to_host_names_that_are_not_the_sandboxs() {
+    let sandbox = Sandbox::start().await;
+    let port = sandbox.upstream.url().rsplit_once(':').unwrap().1;
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "[::1]",
+        "192.168.1.5",
+        "app.powerbi.com",
+    ] {
+        for host in [host.to_owned(), format!("{host}:{port}")] {
+            let answer = sandbox.send(reset(&sandbox).header("host", &host)).await;
+            assert_eq!(answer.status, 204, "{host}: {}", answer.text);
+        }
+    }
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil.example:127.0.0.1",
+        "user@localhost",
+        "evil-localhost",
+        "",
+    ] {
+        for path in [
+            "reset",
+            "policy/state",
+            "tokens/forget",
+            "explain",
+            "faults",
+        ] {
+            let request = sandbox.request(Method::GET, &format!("/sandbox/{path}"));
+            let answer = sandbox.send(request.header("host", host)).await;
+            assert_eq!(answer.status, 421, "{path} for `{host}`: {}", answer.text);
+        }
+        let answer = sandbox.send(reset(&sandbox).header("host", host)).await;
+        answer.is(421, "DNS rebinding");
+    }
+    // Sign-in and the simulated services are what they are for everybody.
+    let keys = sandbox.request(Method::GET, "/idp/jwks");
+    sandbox
+        .send(keys.header("host", "evil.example"))
+        .await
+        .is(200, "keys");
+}
+
+#[tokio::test]
+async fn the_control_path_is_closed_to_pages_of_another_origin() {
+    let sandbox = Sandbox::start().await;
+    let own = sandbox.upstream.url();
+    let other_port = format!("{}1", &own[..own.len() - 1]);
+    let other_port = if other_port == own {
+        format!("{own}1")
+    } else {
+        other_port
+    };
+    for (origin, status) in [
+        (own, 204),
+        ("null", 403),
+        ("https://evil.example", 403),
+        ("http://127.0.0.1", 403),
+        (&other_port, 403),
+        (&format!("{own}.evil.example"), 403),
+        ("", 403),
+    ] {
+        let answer = sandbox.send(reset(&sandbox).header("origin", origin)).await;
+        assert_eq!(answer.status, status, "`{origin}`: {}", answer.text);
+    }
+    sandbox.send(reset(&sandbox)).await.is(204, "");
+}
+
+#[tokio::test]
+async fn the_public_host_may_control_the_sandbox_as_well() {
+    let public = Some("https://sandbox.example:8443".to_owned());
+    let upstream = Upstream::start(Options {
+        public_url: public,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    let sandbox = Sandbox {
+        upstream,
+        http: reqwest::Client::builder().no_proxy().build().unwrap(),
+    };
+    for (host, status) in [
+        ("sandbox.example:8443", 204),
+        ("sandbox.example", 204),
+        ("other.example", 421),
+    ] {
+        let answer = sandbox.send(reset(&sandbox).header("host", host)).await;
+        assert_eq!(answer.status, status, "{host}: {}", answer.text);
+    }
+}
