@@ -1,8 +1,10 @@
 //! One issuer's key set over the network: OIDC discovery, then the keys.
 //!
-//! Trust rests on TLS and on the configured issuer alone. The discovery document must name exactly that issuer, the
-//! key set's address must be https (plain http only when the issuer itself is on this machine), redirects are not
-//! followed, and bodies are read up to [`MAX_BODY`].
+//! Trust rests on TLS and on the configured issuer alone. The discovery document must name exactly that issuer, and keys
+//! on the issuer's own host, by the same scheme: a document that somebody has changed must lead the broker neither to keys
+//! of theirs nor to an address inside the network. The port may differ, since a certificate speaks for a host whatever the
+//! port. An issuer whose keys are on another host, as Google's are, needs `jwks_uri` in the configuration. Redirects are
+//! not followed, and bodies are read up to [`MAX_BODY`].
 
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use url::Url;
 
 use super::keys::KeySet;
 use crate::cached::Aborted;
-use crate::config::{is_loopback, secure_or_loopback};
+use crate::config::secure_or_loopback;
 use crate::outbound::{BodyError, Outbound, read_capped};
 
 /// Largest discovery document or key set: Microsoft's, with all certificates, has some 30 KiB.
@@ -54,10 +56,13 @@ pub(super) enum FetchError {
         found: String,
         expected: String,
     },
-    #[error(
-        "{url} gives an address of the keys (`jwks_uri`) that is not https, or is on this machine"
-    )]
+    #[error("{url} gives an address of the keys (`jwks_uri`) that is not https")]
     InsecureKeys { url: String },
+    #[error(
+        "{url} says that the keys are on another host than the issuer: if the issuer publishes them there, set \
+         `jwks_uri: {keys}`"
+    )]
+    OtherHost { url: String, keys: String },
     #[error("{url} is no JSON Web Key Set")]
     NoKeySet { url: String },
     #[error(transparent)]
@@ -74,6 +79,7 @@ impl FetchError {
             Self::NoDiscovery { .. }
             | Self::OtherIssuer { .. }
             | Self::InsecureKeys { .. }
+            | Self::OtherHost { .. }
             | Self::NoKeySet { .. } => "malformed",
         }
     }
@@ -91,6 +97,9 @@ impl FetchError {
                 "write `issuer` exactly as the discovery document and the tokens do, the last slash included"
             }
             Self::InsecureKeys { .. } => "set `jwks_uri` to an https address of the keys",
+            Self::OtherHost { .. } => {
+                "look up in the issuer's documentation where it publishes its keys, and set `jwks_uri` to that address"
+            }
             Self::Body { .. } | Self::NoKeySet { .. } => {
                 "check that `jwks_uri` is the address of a JSON Web Key Set"
             }
@@ -133,36 +142,47 @@ impl Location {
         KeySet::parse(&body).map_err(|_| FetchError::NoKeySet { url: shown(&url) })
     }
 
-    async fn discover(&self, url: &Url, outbound: &Outbound) -> Result<Url, FetchError> {
+    async fn discover(&self, discovery: &Url, outbound: &Outbound) -> Result<Url, FetchError> {
         #[derive(Deserialize)]
         struct Discovery {
             issuer: String,
             jwks_uri: Url,
         }
-        let body = get(url, outbound).await?;
-        let document: Discovery = serde_json::from_slice(&body)
-            .map_err(|_| FetchError::NoDiscovery { url: shown(url) })?;
+        let body = get(discovery, outbound).await?;
+        let url = shown(discovery);
+        let Ok(document) = serde_json::from_slice::<Discovery>(&body) else {
+            return Err(FetchError::NoDiscovery { url });
+        };
         // Microsoft's multi-tenant document holds `{tenantid}` literally.
         let expected = self.issuer.replace("{tid}", "{tenantid}");
         if document.issuer != expected {
             let found = document.issuer.chars().take(200).collect();
             return Err(FetchError::OtherIssuer {
-                url: shown(url),
+                url,
                 found,
                 expected,
             });
         }
-        if may_hold_keys(url, &document.jwks_uri) {
-            Ok(document.jwks_uri)
+        let keys = document.jwks_uri;
+        if same_host(discovery, &keys) {
+            Ok(keys)
+        } else if keys.scheme() == "https" {
+            let keys = complete(&keys);
+            Err(FetchError::OtherHost { url, keys })
         } else {
-            Err(FetchError::InsecureKeys { url: shown(url) })
+            Err(FetchError::InsecureKeys { url })
         }
     }
 }
 
-/// Whether a discovery document may send us there. Only an issuer on this machine may name an address on this machine.
-fn may_hold_keys(discovery: &Url, keys: &Url) -> bool {
-    secure_or_loopback(keys) && (is_loopback(discovery) || !is_loopback(keys))
+/// Whether both URLs lead to the same host by the same scheme. A dot at the end of a name changes nothing.
+fn same_host(one: &Url, other: &Url) -> bool {
+    let place = |url: &Url| {
+        let host = url.host_str()?;
+        let host = host.strip_suffix('.').unwrap_or(host);
+        Some((url.scheme().to_owned(), host.to_owned()))
+    };
+    matches!((place(one), place(other)), (Some(one), Some(other)) if one == other)
 }
 
 /// The address of OIDC discovery; that of Microsoft's `common` endpoint for a multi-tenant issuer.
@@ -205,6 +225,14 @@ fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
+/// An address that somebody is to copy, out of a public document; without credentials, and of bounded length.
+fn complete(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.as_str().chars().take(300).collect()
+}
+
 /// An error with its causes: "error sending request" alone helps nobody.
 fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -223,26 +251,78 @@ mod tests {
     #[test]
     fn keys_are_fetched_securely_and_not_from_this_machine_on_a_stranger_s_word() {
         for (discovery, keys, allowed) in [
-            ("https://login.example", "https://keys.example/jwks", true),
-            ("http://localhost:1", "http://127.0.0.1:2/jwks", true),
-            ("http://localhost:1", "https://keys.example/jwks", true),
-            ("http://localhost:1", "http://keys.example/jwks", false),
-            ("https://login.example", "http://keys.example/jwks", false),
+            ("https://login.example", "https://login.example/jwks", true),
+            ("https://login.example", "https://LOGIN.example./jwks", true),
+            ("https://login.example.", "https://login.example/jwks", true),
+            (
+                "https://login.example",
+                "https://login.example:8443/jwks",
+                true,
+            ),
+            ("http://localhost:1", "http://localhost:2/jwks", true),
+            ("http://127.0.0.1:1", "http://127.1:2/jwks", true),
+            ("https://[::1]", "https://[0:0::1]/jwks", true),
+            ("https://login.example", "http://login.example/jwks", false),
+            ("http://localhost:1", "https://localhost/jwks", false),
+            ("https://login.example", "https://keys.example/jwks", false),
+            (
+                "https://login.example",
+                "https://login.example.evil.example/jwks",
+                false,
+            ),
+            (
+                "https://login.example",
+                "https://evil.example/login.example",
+                false,
+            ),
+            (
+                "https://login.example",
+                "https://login.example@evil.example/jwks",
+                false,
+            ),
+            (
+                "https://login.example",
+                "https://www.login.example/jwks",
+                false,
+            ),
+            (
+                "https://login.example",
+                "https://login.example../jwks",
+                false,
+            ),
+            ("https://login.example", "https://10.0.0.1/jwks", false),
+            (
+                "https://login.example",
+                "https://169.254.169.254/latest",
+                false,
+            ),
             (
                 "https://login.example",
                 "http://127.0.0.1:9090/metrics",
                 false,
             ),
             ("https://login.example", "https://localhost/jwks", false),
+            ("https://login.example", "https://localhost./jwks", false),
+            (
+                "https://login.example",
+                "https://[::ffff:127.0.0.1]/jwks",
+                false,
+            ),
+            ("http://localhost:1", "http://127.0.0.1:2/jwks", false),
             ("https://login.example", "file:///etc/passwd", false),
+            ("file:///a", "file:///b", false),
         ] {
             let (discovery, keys) = (Url::parse(discovery).unwrap(), Url::parse(keys).unwrap());
-            assert_eq!(
-                may_hold_keys(&discovery, &keys),
-                allowed,
-                "{discovery} {keys}"
-            );
+            assert_eq!(same_host(&discovery, &keys), allowed, "{discovery} {keys}");
         }
+    }
+
+    #[test]
+    fn an_address_to_copy_is_complete_but_for_credentials() {
+        let url = Url::parse("https://user:word@a.example:8443/keys?appid=7").unwrap();
+        assert_eq!(complete(&url), "https://a.example:8443/keys?appid=7");
+        let long = Url::parse(&format!("https://a.example/{}", "x".repeat(1_000))).unwrap();
+        assert_eq!(complete(&long).len(), 300);
     }
 
     #[test]

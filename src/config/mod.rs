@@ -152,7 +152,7 @@ pub struct Issuer {
     pub audiences: Vec<String>,
     /// Accepted `alg` values; default `[RS256]`.
     pub algorithms: Option<Vec<String>>,
-    /// Where its keys are; default: by OIDC discovery.
+    /// Where its keys are; default: by OIDC discovery, which must name an address on the issuer's own host.
     pub jwks_uri: Option<Url>,
     /// A file with its keys, re-read when it changes.
     pub jwks_file: Option<PathBuf>,

@@ -2,20 +2,23 @@
 
 mod callers;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use url::{Host, Url};
 
 use super::{AuditSink, Config, Credential, Mistake, Principal};
 
-/// Whether the URL's host is this machine.
+/// Whether the URL's host is this machine: by name, with or without the dot at its end, or by an address in any spelling.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        Some(Host::Domain(name)) => name
+            .strip_suffix('.')
+            .unwrap_or(name)
+            .eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        // Connections to an IPv4-mapped address go to the IPv4 address in it.
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
         None => false,
     }
 }
@@ -300,4 +303,42 @@ fn is_domain(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_every_spelling_and_nobody_else_is_taken_for_it() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LOCALHOST", true),
+            ("localhost.", true),
+            ("127.0.0.1", true),
+            ("127.1", true),
+            ("127.0.0.1.", true),
+            ("127.255.0.7", true),
+            ("2130706433", true),
+            ("0x7f.0.0.1", true),
+            ("[::1]", true),
+            ("[0:0:0:0:0:0:0:1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("[::ffff:7f00:1]", true),
+            // Resolved by whoever answers: not this machine for certain.
+            ("login.localhost", false),
+            ("localhost..", false),
+            ("localhost.example", false),
+            ("127.0.0.1.example", false),
+            ("0.0.0.0", false),
+            ("[::]", false),
+            ("[::ffff:10.0.0.1]", false),
+            ("[::127.0.0.1]", false),
+            ("10.0.0.1", false),
+        ] {
+            let url = Url::parse(&format!("http://{host}:8080/")).unwrap();
+            assert_eq!(is_loopback(&url), expected, "{host}");
+            assert_eq!(secure_or_loopback(&url), expected, "{host}");
+        }
+    }
 }

@@ -56,6 +56,18 @@ async fn keys_are_taken_only_from_where_the_issuer_says_and_securely() {
             json!({"issuer": idp.url, "jwks_uri": "http://127.0.0.1:1/jwks"}),
             "cannot be reached",
         ),
+        (
+            json!({"issuer": idp.url, "jwks_uri": jwks.replace("127.0.0.1", "localhost")}),
+            "not https",
+        ),
+        (
+            json!({"issuer": idp.url, "jwks_uri": "https://www.googleapis.com/oauth2/v3/certs?x=1"}),
+            "set `jwks_uri: https://www.googleapis.com/oauth2/v3/certs?x=1`",
+        ),
+        (
+            json!({"issuer": idp.url, "jwks_uri": "https://localhost./jwks"}),
+            "another host than the issuer",
+        ),
         (json!({"issuer": idp.url}), "no OIDC discovery document"),
         (
             json!({"issuer": [idp.url], "jwks_uri": jwks}),
