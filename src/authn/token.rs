@@ -85,18 +85,25 @@ impl<'a> Unverified<'a> {
 }
 
 impl Header {
-    /// The `typ`, without what RFC 7515 lets a sender leave out, in lower case.
+    /// The `typ`, as it is compared.
     pub(super) fn token_type(&self) -> Option<String> {
         self.typ.as_deref().map(plain_type)
     }
 }
 
-/// A media type as it is compared: lower case, without `application/`.
+/// A media type as it is compared: in lower case, without parameters, white space and the `application/` that RFC 7515,
+/// section 4.1.9, lets a sender leave out.
 pub(super) fn plain_type(text: &str) -> String {
-    let text = text.to_ascii_lowercase();
-    text.strip_prefix("application/")
-        .map(ToOwned::to_owned)
-        .unwrap_or(text)
+    let essence = text.split(';').next().unwrap_or_default();
+    let essence: String = essence
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    match essence.strip_prefix("application/") {
+        Some(short) => short.to_owned(),
+        None => essence,
+    }
 }
 
 impl Claims {

@@ -170,7 +170,7 @@ pub struct Issuer {
     pub hmac_secret_previous_file: Option<PathBuf>,
     /// Environment variable with the former shared secret.
     pub hmac_secret_previous_env: Option<String>,
-    /// Allowed `typ` header values; empty: any but logout tokens.
+    /// Allowed `typ` header values, compared without case, parameters and `application/`; empty: any but logout tokens.
     pub token_types: Vec<String>,
     /// CEL rules over `claims` that must all be true.
     pub validations: Vec<Validation>,

@@ -113,15 +113,20 @@ async fn only_a_key_set_of_reasonable_size_is_a_key_set() {
 #[tokio::test]
 async fn a_token_type_that_is_not_listed_is_refused() {
     let idp = Idp::start(&[RSA.jwk("k1")]).await;
-    let verifier =
-        verifier(vec![idp.issuer(
-            "main",
-            &json!({"token_types": ["at+jwt", "logout+jwt"]}),
-        )]);
+    let verifier = verifier(vec![idp.issuer(
+        "main",
+        &json!({"token_types": ["Application/at+jwt; v=2", "logout+jwt"]}),
+    )]);
     for (typ, accepted) in [
         (json!("at+jwt"), true),
         (json!("application/AT+JWT"), true),
+        (json!("at+jwt; v=1"), true),
+        (json!(" Application/at+jwt ;charset=utf-8"), true),
         (json!("JWT"), false),
+        (json!("JWT; at+jwt"), false),
+        (json!("text/at+jwt"), false),
+        (json!(""), false),
+        (json!(";"), false),
         (json!(null), false),
         (json!("logout+jwt"), false),
     ] {
@@ -132,6 +137,34 @@ async fn a_token_type_that_is_not_listed_is_refused() {
             &claims(&idp.url, &json!({})).to_string(),
         );
         assert_eq!(verify(&verifier, &token).await.is_ok(), accepted, "{typ}");
+    }
+}
+
+#[tokio::test]
+async fn a_logout_token_is_refused_however_its_type_is_written() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let any = verifier(vec![idp.issuer("main", &json!({}))]);
+    let listed = json!({"token_types": ["logout+jwt", "JWT"]});
+    let listed = verifier(vec![idp.issuer("main", &listed)]);
+    for typ in [
+        "logout+jwt",
+        "Logout+JWT",
+        "application/logout+jwt",
+        "APPLICATION/LOGOUT+JWT",
+        "logout+jwt; x=1",
+        "logout+jwt;",
+        " logout+jwt\t",
+        "application/logout+jwt ; x=\"a;b\"",
+        "application / logout+jwt",
+        "\u{a0}logout+jwt",
+    ] {
+        let header = json!({"alg": "RS256", "kid": "k1", "typ": typ}).to_string();
+        let payload = claims(&idp.url, &json!({})).to_string();
+        let token = RSA.sign(jsonwebtoken::Algorithm::RS256, &header, &payload);
+        for verifier in [&any, &listed] {
+            let reason = reason(verify(verifier, &token).await);
+            assert_eq!(reason, "the token is a logout token", "{typ}");
+        }
     }
 }
 
