@@ -42,6 +42,7 @@ impl Issuer {
         config: &config::Issuer,
         place: &str,
         outbound: &Outbound,
+        max_waiting: usize,
         previous: &[Self],
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
@@ -65,7 +66,7 @@ impl Issuer {
             Vec::new()
         });
         let validations = validations(config, place, &mut mistakes);
-        let source = source(config, &name, place, outbound, previous)
+        let source = source(config, &name, place, outbound, max_waiting, previous)
             .map_err(|mistake| mistakes.push(mistake));
         match source {
             Ok(source) if mistakes.is_empty() => Ok(Self {
@@ -317,6 +318,7 @@ fn source(
     name: &Arc<str>,
     place: &str,
     outbound: &Outbound,
+    max_waiting: usize,
     previous: &[Issuer],
 ) -> Result<Source, Mistake> {
     let shared = !config.hmac_secrets.is_empty();
@@ -351,7 +353,8 @@ fn source(
     if let Some(remote) = &kept {
         remote.fetch_by(outbound);
     }
-    let remote = kept.unwrap_or_else(|| Remote::new(Arc::clone(name), location, outbound));
+    let remote =
+        kept.unwrap_or_else(|| Remote::new(Arc::clone(name), location, outbound, max_waiting));
     Ok(Source::Remote(remote))
 }
 

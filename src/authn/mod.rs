@@ -196,6 +196,8 @@ impl Verifier {
     ) -> Result<Self, Vec<config::Mistake>> {
         let previous = previous.map_or(&[][..], |previous| previous.issuers.as_slice());
         let (mut issuers, mut mistakes) = (Vec::new(), Vec::new());
+        // Each issuer has its own share, so that one that hangs does not take that of the others.
+        let max_waiting = (config.max_waiting / config.issuers.len().max(1)).max(1);
         for (index, issuer) in config.issuers.iter().enumerate() {
             let place = format!("authn.issuers[{index}]");
             if config.issuers[..index]
@@ -208,7 +210,7 @@ impl Verifier {
                     "merge the entries: an issuer may have several `audiences`",
                 ));
             }
-            match Issuer::new(issuer, &place, outbound, previous) {
+            match Issuer::new(issuer, &place, outbound, max_waiting, previous) {
                 Ok(issuer) => issuers.push(issuer),
                 Err(mut more) => mistakes.append(&mut more),
             }

@@ -6,6 +6,10 @@
 //! cannot be used is not taken.
 //!
 //! Rotation of a key without an id is noticed at the next renewal only.
+//!
+//! A token by a key that is not known makes its request wait for a fetch, up to eight seconds when the issuer hangs, and
+//! anybody can make up such tokens. So the requests that wait are limited; the others are told to come again, since nobody
+//! knows yet whether their key is good. Tokens by known keys never wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +17,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::KeysProblem;
@@ -34,6 +39,15 @@ const WANTED_COOL_DOWN: Duration = Duration::from_secs(15);
 /// After a failed fetch, until the next one.
 const FAILED_COOL_DOWN: Duration = Duration::from_secs(5);
 
+/// Why there are no keys to verify with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoKeys {
+    #[error(transparent)]
+    Failed(#[from] Arc<FetchError>),
+    #[error("as many requests as may wait for a fetch of the keys do so already")]
+    Crowded,
+}
+
 /// The keys of one issuer, wherever they come from.
 pub(super) enum Source {
     Remote(Arc<Remote>),
@@ -44,6 +58,8 @@ pub(super) enum Source {
 pub(super) struct Remote {
     site: Arc<Site>,
     cache: Arc<Cached<KeySet, FetchError>>,
+    /// One permit for each request that may wait.
+    waiting: Semaphore,
     /// Whether the renewal task runs.
     renewing: AtomicBool,
 }
@@ -81,9 +97,9 @@ impl Source {
     pub(super) async fn keys(
         &self,
         knows: impl Fn(&KeySet) -> bool,
-    ) -> Result<Arc<KeySet>, Arc<FetchError>> {
+    ) -> Result<Arc<KeySet>, NoKeys> {
         match self {
-            Self::Remote(remote) => remote.keys(knows).await,
+            Self::Remote(remote) => remote.keys_for_request(knows).await,
             Self::Local(local) => Ok(local.keys()),
         }
     }
@@ -152,7 +168,13 @@ impl Source {
 }
 
 impl Remote {
-    pub(super) fn new(issuer: Arc<str>, location: Location, outbound: &Outbound) -> Arc<Self> {
+    /// `max_waiting` requests may wait for these keys at the same time.
+    pub(super) fn new(
+        issuer: Arc<str>,
+        location: Location,
+        outbound: &Outbound,
+        max_waiting: usize,
+    ) -> Arc<Self> {
         let site = Arc::new(Site {
             issuer,
             location,
@@ -171,6 +193,7 @@ impl Remote {
         Arc::new(Self {
             site,
             cache,
+            waiting: Semaphore::new(max_waiting),
             renewing: AtomicBool::new(false),
         })
     }
@@ -183,6 +206,17 @@ impl Remote {
     /// Uses other HTTP clients from now on.
     pub(super) fn fetch_by(&self, outbound: &Outbound) {
         self.site.outbound.store(Arc::new(outbound.clone()));
+    }
+
+    async fn keys_for_request(
+        &self,
+        knows: impl Fn(&KeySet) -> bool,
+    ) -> Result<Arc<KeySet>, NoKeys> {
+        // With a known key, `keys` does not wait.
+        let must_wait = !self.cache.peek().is_some_and(|keys| knows(&keys));
+        let permit = must_wait.then(|| self.waiting.try_acquire());
+        let _permit = permit.transpose().map_err(|_| NoKeys::Crowded)?;
+        Ok(self.keys(knows).await?)
     }
 
     async fn keys(&self, knows: impl Fn(&KeySet) -> bool) -> Result<Arc<KeySet>, Arc<FetchError>> {

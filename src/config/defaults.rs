@@ -57,6 +57,7 @@ impl Default for Authn {
             cookie: None,
             leeway: Duration::from_secs(30),
             issuers: Vec::new(),
+            max_waiting: Server::default().max_in_flight / 2,
         }
     }
 }

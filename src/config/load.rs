@@ -192,6 +192,7 @@ impl Config {
 
     /// Makes paths relative to the file's folder and reads every secret.
     fn resolve(&mut self, folder: &Path, mistakes: &mut Vec<Mistake>) {
+        self.authn.max_waiting = self.server.max_in_flight / 2;
         self.policy_file = folder.join(&self.policy_file);
         for file in [&mut self.tls.extra_ca_file, &mut self.audit.file]
             .into_iter()

@@ -137,6 +137,9 @@ pub struct Authn {
     pub leeway: Duration,
     /// The issuers whose tokens are accepted; no other is ever contacted.
     pub issuers: Vec<Issuer>,
+    /// Requests that may wait for signing keys at the same time: half of `server.max_in_flight`.
+    #[serde(skip)]
+    pub max_waiting: usize,
 }
 
 /// One issuer of callers' tokens.

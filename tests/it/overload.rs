@@ -10,6 +10,7 @@ use embed_broker::authn::{BearerToken, Verifier};
 use embed_broker::config;
 use embed_broker::http::serve::{Bounds, Listener};
 use embed_broker::outbound::Outbound;
+use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -463,6 +464,51 @@ async fn ten_thousand_made_up_key_ids_cause_two_fetches_at_most() {
         .filter(|call| call["path"].as_str().unwrap().contains("jwks"))
         .count();
     assert!((1..=2).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test]
+async fn callers_with_known_keys_never_stand_behind_those_who_wait_for_a_hanging_issuer() {
+    let app = TestApp::setup()
+        .edit("server:\n", "server:\n  max_in_flight: 4\n")
+        .section("rate_limit: { per_caller_per_minute: 0 }")
+        .start()
+        .await;
+    let known = app.token("ana").await;
+    app.embed_as(&known, sales()).await.ok();
+    app.faults(json!([{"service": "idp", "path_contains": "well-known", "delay_ms": 60_000}]))
+        .await;
+    let claims = json!({"iss": format!("{}/idp", app.upstream()), "aud": "embed-broker"});
+    let made_up: Vec<String> = (0..8)
+        .map(|n| {
+            unsigned(
+                &json!({"alg": "RS256", "kid": format!("x{n}")}),
+                &claims,
+                b"x",
+            )
+        })
+        .collect();
+    let mut flood: futures_util::stream::FuturesUnordered<_> = made_up
+        .iter()
+        .map(|token| app.embed_as(token, sales()))
+        .collect();
+    // Half of `max_in_flight` may wait.
+    let mut codes = Vec::new();
+    for _ in 0..6 {
+        let answer = flood.next().await.unwrap();
+        codes.push(answer.json()["code"].as_str().unwrap().to_owned());
+    }
+    assert!(
+        codes.contains(&"issuer_unavailable".to_owned()),
+        "{codes:?}"
+    );
+    for _ in 0..10 {
+        app.embed_as(&known, sales()).await.ok();
+    }
+    app.heal().await;
+    for _ in 0..2 {
+        let answer = flood.next().await.unwrap();
+        answer.problem(401, "invalid_token");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 
 use super::support::*;
@@ -351,4 +352,83 @@ async fn what_is_remembered_is_bounded() {
     }
     let weight = verifier.remembered_bytes();
     assert!((1..=32 * 1024 * 1024).contains(&weight), "{weight}");
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_an_issuer_that_hangs_are_limited_and_known_keys_go_on() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let other = Idp::start(&[RSA.jwk("k1")]).await;
+    let config = config::Authn {
+        max_waiting: 8,
+        ..authn(vec![
+            idp.issuer("main", &json!({})),
+            other.issuer("other", &json!({})),
+        ])
+    };
+    let verifier = Verifier::new(&config, &outbound(), None).unwrap();
+    let known = |number: u32| {
+        let own = json!({ "sub": format!("u{number}") });
+        RSA.token("k1", &claims(&idp.url, &own))
+    };
+    verify(&verifier, &known(0)).await.unwrap();
+    // Due for renewal, so that the fetch for the first of them is needed by the known keys as well.
+    pass(Duration::from_secs(301)).await;
+    idp.set_hanging(true);
+    let tokens: Vec<String> = (0..50)
+        .map(|n| OTHER_RSA.token(&format!("x{n}"), &claims(&idp.url, &json!({}))))
+        .collect();
+    let mut unknown: futures_util::stream::FuturesUnordered<_> = tokens
+        .iter()
+        .map(|token| verify(&verifier, token))
+        .collect();
+    // Half of the share belongs to the other issuer.
+    for _ in 0..46 {
+        match unknown.next().await.unwrap() {
+            Err(Error::IssuerUnavailable { issuer, reason }) => {
+                assert_eq!(&*issuer, "main");
+                assert!(reason.contains("wait for a fetch"), "{reason}");
+            }
+            outcome => panic!("{:?}", outcome.map(drop)),
+        }
+    }
+    assert!(unknown.next().now_or_never().is_none(), "four wait");
+    for number in 0..20 {
+        let outcome = verify(&verifier, &known(number)).now_or_never();
+        outcome.expect("known keys wait for nothing").unwrap();
+    }
+    let elsewhere = RSA.token("k1", &claims(&other.url, &json!({})));
+    verify(&verifier, &elsewhere).await.unwrap();
+    idp.set_hanging(false);
+    while let Some(outcome) = unknown.next().await {
+        assert_eq!(reason(outcome), "the key id is unknown");
+    }
+    // The places are free again, and nothing is fetched within the cool-down.
+    for token in &tokens {
+        assert_eq!(
+            reason(verify(&verifier, token).await),
+            "the key id is unknown"
+        );
+    }
+}
+
+#[tokio::test]
+async fn callers_of_an_issuer_without_any_keys_are_limited_too() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    idp.set_hanging(true);
+    let config = config::Authn {
+        max_waiting: 4,
+        ..authn(vec![idp.issuer("main", &json!({}))])
+    };
+    let verifier = Verifier::new(&config, &outbound(), None).unwrap();
+    let token = RSA.token("k1", &claims(&idp.url, &json!({})));
+    let mut callers: futures_util::stream::FuturesUnordered<_> =
+        (0..10).map(|_| verify(&verifier, &token)).collect();
+    for _ in 0..6 {
+        let outcome = callers.next().await.unwrap();
+        assert!(matches!(outcome, Err(Error::IssuerUnavailable { .. })));
+    }
+    idp.set_hanging(false);
+    while let Some(outcome) = callers.next().await {
+        outcome.unwrap();
+    }
 }

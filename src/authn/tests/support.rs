@@ -128,6 +128,8 @@ struct Idps {
     keys: Mutex<String>,
     discovery: Mutex<Value>,
     down: AtomicBool,
+    /// Whether it takes requests and does not answer.
+    hanging: tokio::sync::watch::Sender<bool>,
     key_fetches: AtomicUsize,
     /// Calls to anything that only a token named.
     strays: AtomicUsize,
@@ -141,6 +143,7 @@ impl Idp {
             keys: Mutex::default(),
             discovery: Mutex::new(json!({"issuer": url, "jwks_uri": format!("{url}/jwks")})),
             down: AtomicBool::new(false),
+            hanging: tokio::sync::watch::Sender::new(false),
             key_fetches: AtomicUsize::new(0),
             strays: AtomicUsize::new(0),
         });
@@ -182,6 +185,10 @@ impl Idp {
         self.state.down.store(down, SeqCst);
     }
 
+    pub(super) fn set_hanging(&self, hanging: bool) {
+        self.state.hanging.send_replace(hanging);
+    }
+
     pub(super) fn key_fetches(&self) -> usize {
         self.state.key_fetches.load(SeqCst)
     }
@@ -210,6 +217,8 @@ async fn discovery(State(state): State<Arc<Idps>>) -> Response {
 
 async fn jwks(State(state): State<Arc<Idps>>) -> Response {
     state.key_fetches.fetch_add(1, SeqCst);
+    let mut hanging = state.hanging.subscribe();
+    hanging.wait_for(|hanging| !hanging).await.unwrap();
     if state.down.load(SeqCst) {
         // A body that would be good, so that only the status tells.
         return (
