@@ -34,3 +34,4 @@ pub mod metrics;
 pub mod outbound;
 pub mod shared_cache;
 pub mod telemetry;
+mod weight;

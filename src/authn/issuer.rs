@@ -148,7 +148,7 @@ impl Issuer {
             Pick::Keys(candidates) => candidates,
             Pick::Unknown(reason) | Pick::Unfit(reason) => return Err(invalid(reason)),
         };
-        let iss = token.claims.text("iss")?;
+        let iss = &token.issuer;
         let verified = candidates
             .iter()
             .filter(|key| !self.is_multi_tenant() || key.signs_for(iss, &self.identifier))

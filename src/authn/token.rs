@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -28,7 +29,10 @@ pub(super) struct Unverified<'a> {
     /// Still in base64url.
     pub(super) signature: &'a str,
     pub(super) header: Header,
-    pub(super) claims: Claims,
+    /// The `iss` claim.
+    pub(super) issuer: String,
+    /// The claims as JSON.
+    payload: Vec<u8>,
 }
 
 /// The header members that we read.
@@ -64,24 +68,51 @@ impl<'a> Unverified<'a> {
         if signature.is_empty() {
             return Err(invalid("the token is not signed"));
         }
-        let parsed: Header = decode(header).ok_or_else(|| {
-            invalid("the header is no base64url JSON object with `alg`, or repeats a member")
-        })?;
+        let parsed: Header = object(header)
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .ok_or_else(|| {
+                invalid("the header is no base64url JSON object with `alg`, or repeats a member")
+            })?;
         if parsed.crit {
             return Err(invalid(
                 "the header has `crit`, and no extension is understood",
             ));
         }
-        let claims: Claims = decode(payload).ok_or_else(|| {
-            invalid("the payload is no base64url JSON object, or repeats a claim")
-        })?;
+        let signed = &token[..header.len() + 1 + payload.len()];
+        let payload = object(payload).ok_or_else(no_claims)?;
         Ok(Self {
-            signed: &token[..header.len() + 1 + payload.len()],
+            signed,
             signature,
             header: parsed,
-            claims,
+            issuer: issuer(&payload)?,
+            payload,
         })
     }
+
+    /// All claims: for a token whose signature is good.
+    pub(super) fn claims(&self) -> Result<Claims, Error> {
+        serde_json::from_slice(&self.payload).map_err(|_| no_claims())
+    }
+}
+
+/// The `iss` claim alone. Whatever else the payload holds is passed over and takes no memory.
+fn issuer(payload: &[u8]) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        iss: Option<&'a RawValue>,
+    }
+    let named: Named<'_> = serde_json::from_slice(payload).map_err(|_| no_claims())?;
+    let iss = named.iss.ok_or_else(|| invalid("there is no `iss`"))?;
+    let iss: String = serde_json::from_str(iss.get()).map_err(|_| invalid("`iss` is no string"))?;
+    if iss.is_empty() {
+        return Err(invalid("`iss` is empty"));
+    }
+    Ok(iss)
+}
+
+fn no_claims() -> Error {
+    invalid("the payload is no base64url JSON object, or repeats a claim")
 }
 
 impl Header {
@@ -201,13 +232,11 @@ pub(super) fn invalid(reason: impl Into<String>) -> Error {
     Error::Invalid { reason }
 }
 
-fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
+/// The JSON object that a part of a token holds; only its first character is looked at.
+fn object(part: &str) -> Option<Vec<u8>> {
+    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
     // serde would also fill a struct from a list, by position.
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        return None;
-    }
-    serde_json::from_slice(&bytes).ok()
+    json.trim_ascii_start().starts_with(b"{").then_some(json)
 }
 
 /// True whatever the value, `null` included.

@@ -222,6 +222,7 @@ impl Stages {
             .check(&caller)
             .await
             .map_err(|retry_after| Error::RateLimited { retry_after })?;
+        self.verifier.remember(&caller);
         Ok(caller)
     }
 }

@@ -14,14 +14,19 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::authn::Caller;
-use crate::plan::EmbedPlan;
+use crate::plan::{EmbedPlan, PlannedItem};
 use crate::policy::{Access, Ask, Grant};
 use crate::powerbi::UsedFacts;
+use crate::weight;
 
 /// Bound of what is kept, as weighed.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
-/// What an entry weighs: a grant and what its page gets are trees of small texts.
+/// What takes more is planned anew each time: the cache counts new entries in groups of 64. Fifty items fit.
+const MAX_ENTRY_BYTES: usize = 512 * 1024;
+
+/// What an entry takes beside the settings for the page, which may hold claims of any size: a grant is a tree of small texts,
+/// all of them bounded.
 const ENTRY_BYTES: usize = 1024;
 const GRANT_BYTES: usize = 6 * 1024;
 
@@ -43,7 +48,9 @@ impl Default for Remembered {
         Self(
             moka::sync::Cache::builder()
                 .max_capacity(MAX_BYTES)
-                .weigher(|_, planned: &Arc<Planned>| planned.weight())
+                .weigher(|_, planned: &Arc<Planned>| {
+                    u32::try_from(planned.weight()).unwrap_or(u32::MAX)
+                })
                 .build(),
         )
     }
@@ -57,15 +64,23 @@ impl Remembered {
     }
 
     pub(super) fn insert(&self, key: Key, planned: Arc<Planned>) {
-        self.0.insert(key, planned);
+        if planned.weight() <= MAX_ENTRY_BYTES {
+            self.0.insert(key, planned);
+        }
     }
 }
 
 impl Planned {
-    fn weight(&self) -> u32 {
-        let bytes = ENTRY_BYTES + GRANT_BYTES * self.grants.len() + 3 * self.plan.body().len();
-        u32::try_from(bytes).unwrap_or(u32::MAX)
+    fn weight(&self) -> usize {
+        weigh(&self.grants, self.plan.items(), self.plan.body().len())
     }
+}
+
+fn weigh(grants: &[Grant], items: &[PlannedItem], body: usize) -> usize {
+    let granted = grants.iter().map(Grant::embed);
+    let planned = items.iter().map(|item| &item.embed_config);
+    let settings: usize = granted.chain(planned).map(weight::of_map).sum();
+    ENTRY_BYTES + GRANT_BYTES * grants.len() + 3 * body + settings
 }
 
 /// The key of a question; none for a caller without a token (who is only assumed).
@@ -91,4 +106,37 @@ pub(super) fn key(caller: &Caller, ask: &Ask) -> Option<Key> {
         hash.update(text);
     }
     Some(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::policy::test_grant::GrantParts;
+    use crate::policy::{Content, Grant};
+
+    #[test]
+    fn settings_that_hold_claims_weigh_what_they_take() {
+        let content = Content::Report { report: "r".into() };
+        let grant = |embed| {
+            let parts = GrantParts::of(content.clone());
+            Grant::for_test(GrantParts { embed, ..parts })
+        };
+        let item = |embed_config| PlannedItem {
+            item: "sales".into(),
+            re_embed: false,
+            embed_config,
+        };
+        let plain = weigh(&[grant(Map::new())], &[item(Map::new())], 100);
+        let objects = vec![json!({"": 0}); 1_000];
+        let settings = Map::from_iter([("settings".to_owned(), json!(objects))]);
+        for (grants, items) in [
+            ([grant(settings.clone())], [item(Map::new())]),
+            ([grant(Map::new())], [item(settings.clone())]),
+        ] {
+            let weight = weigh(&grants, &items, 100);
+            assert!(weight > plain + 640 * 1_000, "{weight} {plain}");
+        }
+    }
 }

@@ -341,17 +341,65 @@ async fn another_signature_is_another_token() {
 }
 
 #[tokio::test]
-async fn what_is_remembered_is_bounded() {
+async fn a_caller_who_was_not_admitted_is_not_remembered() {
     let idp = Idp::start(&[RSA.jwk("k1")]).await;
     let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
-    let filler = "x".repeat(8_000);
-    for number in 0..1_500 {
-        let own = json!({"sub": format!("u{number}"), "filler": filler});
-        let token = RSA.token("k1", &claims(&idp.url, &own));
-        verify(&verifier, &token).await.unwrap();
-    }
-    let weight = verifier.remembered_bytes();
-    assert!((1..=32 * 1024 * 1024).contains(&weight), "{weight}");
+    let token = RSA.token("k1", &claims(&idp.url, &json!({})));
+    let bearer = crate::authn::BearerToken::new(token);
+    let now = time::OffsetDateTime::from_unix_timestamp(NOW).unwrap();
+    let caller = verifier.verify(&bearer, now).await.unwrap();
+    assert_eq!(verifier.remembered_bytes(), 0, "verified");
+    verifier.remember(&caller);
+    let bytes = verifier.remembered_bytes();
+    assert!((1_024..8_192).contains(&bytes), "admitted: {bytes}");
+    // After a renewal of the keys the same token has another basis.
+    pass(Duration::from_secs(301)).await;
+    verify(&verifier, &RSA.token("k1", &claims(&idp.url, &json!({}))))
+        .await
+        .unwrap();
+    until("the renewal", || {
+        idp.key_fetches() == 2 && verifier.statuses()[0].age < Some(Duration::from_secs(60))
+    })
+    .await;
+    let caller = verifier.verify(&bearer, now).await.unwrap();
+    assert!(caller.basis.is_some(), "the former basis is gone");
+    verifier.remember(&caller);
+    let caller = verifier.verify(&bearer, now).await.unwrap();
+    assert!(caller.basis.is_none(), "it is remembered again");
+}
+
+#[tokio::test]
+async fn old_keys_are_not_kept_for_the_sake_of_remembered_callers() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
+    let token = RSA.token("k1", &claims(&idp.url, &json!({})));
+    remembered(&verifier, &token).await;
+    let old = std::sync::Arc::downgrade(&verifier.issuers[0].source.fresh().unwrap());
+    idp.publish(&[OTHER_RSA.jwk("k2")]);
+    let other = OTHER_RSA.token("k2", &claims(&idp.url, &json!({})));
+    verify(&verifier, &other).await.unwrap();
+    until("the end of the old set", || old.upgrade().is_none()).await;
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_bounded_by_its_real_size() {
+    let idp = Idp::start(&[RSA.jwk("k1")]).await;
+    let verifier = verifier(vec![idp.issuer("main", &json!({}))]);
+    let filled = async |count: usize, claim: serde_json::Value| {
+        for number in 0..count {
+            let own = json!({"sub": format!("u{number}"), "x": claim});
+            let token = RSA.token("k1", &claims(&idp.url, &own));
+            verify(&verifier, &token).await.unwrap();
+        }
+        verifier.remembered_bytes()
+    };
+    // Each of these objects takes 640 bytes: such callers are not remembered at all.
+    let bomb = vec![json!({"": 0}); 1_500];
+    assert_eq!(filled(20, json!(bomb)).await, 0);
+    // Some 40 KiB each, in a token of 500 bytes: they are, and no more than there is room for.
+    let sixty = vec![json!({"": 0}); 50];
+    let bytes = filled(1_500, json!(sixty)).await;
+    assert!((30 << 20..=32 << 20).contains(&bytes), "{bytes}");
 }
 
 #[tokio::test]

@@ -245,11 +245,13 @@ pub(super) fn verifier(issuers: Vec<config::Issuer>) -> Verifier {
     Verifier::new(&authn(issuers), &outbound(), None).unwrap()
 }
 
+/// Verifies `token` and remembers its caller, as the broker does.
 pub(super) async fn verify(verifier: &Verifier, token: &str) -> Result<Caller, Error> {
     let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
     verifier
         .verify(&BearerToken::new(token.to_owned()), now)
         .await
+        .inspect(|caller| verifier.remember(caller))
 }
 
 /// Why a token is refused as invalid.

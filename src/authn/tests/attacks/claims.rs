@@ -57,6 +57,17 @@ impl World {
                 "`sub` is no string",
             ),
             ("sub null", repeated(r#""sub":null"#), "repeats a claim"),
+            ("iss twice", repeated(r#""iss":"a""#), "repeats a claim"),
+            (
+                "iss twice, written in two ways",
+                repeated(r#""\u0069ss":"a""#),
+                "repeats a claim",
+            ),
+            (
+                "claims nested too deeply",
+                repeated(&format!("\"x\":{}0{}", "[".repeat(200), "]".repeat(200))),
+                "no base64url JSON object",
+            ),
         ]
     }
 

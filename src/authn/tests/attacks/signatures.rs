@@ -249,7 +249,24 @@ impl World {
             )
         };
         let not_valid = "the signature is not valid";
+        // The claims of a token that is not signed as it should be are never read, whatever they hold.
+        let unread = |claim: &str| {
+            let payload = claims(&self.main.url, &json!({})).to_string();
+            let payload = payload.replacen('{', &format!("{{{claim},"), 1);
+            let header = r#"{"alg":"RS256","kid":"k1"}"#;
+            OTHER_RSA.sign(Algorithm::RS256, header, &payload)
+        };
         vec![
+            (
+                "a claim twice, by another key",
+                unread(r#""x":1,"x":2"#),
+                not_valid,
+            ),
+            (
+                "claims nested too deeply, by another key",
+                unread(&format!("\"x\":{}0{}", "[".repeat(200), "]".repeat(200))),
+                not_valid,
+            ),
             ("no signature", self.resigned(""), "not signed"),
             (
                 "zero signature",
