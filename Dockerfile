@@ -19,7 +19,7 @@ FROM source AS build-broker
 # The empty folder is made here because the final stages may have no shell to make it with.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
-    cargo build --release --locked --no-default-features --features redis,otlp \
+    cargo build --release --locked --no-default-features \
     && mkdir -p /out/empty \
     && cp target/release/embed-broker /out/
 

@@ -13,14 +13,9 @@
 //! (a caller is told 429 as at the limit itself). Nobody gets a token that way.
 
 mod keys;
+mod link;
 mod rate;
 mod trouble;
-
-#[cfg(feature = "redis")]
-mod link;
-#[cfg(not(feature = "redis"))]
-#[path = "no_link.rs"]
-mod link;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

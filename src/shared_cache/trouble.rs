@@ -3,10 +3,6 @@
 
 /// An answer, as far as the shared cache tells them apart.
 #[derive(Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "redis"),
-    expect(dead_code, reason = "only a connection makes them")
-)]
 pub(super) enum Reply {
     /// Nothing there, or a condition not met.
     Nil,
@@ -22,10 +18,6 @@ pub(super) enum Reply {
 
 /// Why there was no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(
-    not(feature = "redis"),
-    expect(dead_code, reason = "only a connection makes them")
-)]
 pub(super) enum Trouble {
     /// There was no connection, so nothing was tried.
     #[error("there is no connection")]

@@ -8,10 +8,6 @@
 //! traces are exported ([`traces`]); otherwise asking for one costs an atomic load. Each output has its own filter, so
 //! that a quiet log does not silence the traces; all of them follow a reload.
 
-#[cfg(feature = "otlp")]
-mod traces;
-#[cfg(not(feature = "otlp"))]
-#[path = "no_traces.rs"]
 mod traces;
 
 use std::io::IsTerminal as _;

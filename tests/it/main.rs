@@ -26,7 +26,6 @@ mod openapi;
 mod overload;
 mod pipeline;
 mod principals;
-#[cfg(feature = "redis")]
 mod redis;
 mod reload;
 mod samples;

@@ -3,7 +3,6 @@
 pub(crate) mod contract;
 pub(crate) mod process;
 pub(crate) mod records;
-#[cfg(feature = "redis")]
 pub(crate) mod redis_server;
 pub(crate) mod response;
 pub(crate) mod test_app;
