@@ -3,14 +3,12 @@
 //! Source: "Embed a Power BI content in your application for government and national clouds" (Microsoft, 2024-03-07)
 //! and the `CloudConfigs` of Microsoft's samples; embed hosts from powerbi-client's own allow-list (`util.ts`).
 
-#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
 /// A cloud of Microsoft's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cloud {
     /// The public cloud.

@@ -22,7 +22,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -39,8 +38,7 @@ pub use secret::{Secret, SecretError};
 pub use validate::{is_loopback, secure_or_loopback};
 
 /// The whole configuration of one broker process.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Listeners and limits of the HTTP server. Read at start only.
@@ -68,34 +66,32 @@ pub struct Config {
 }
 
 /// Listeners and limits of the HTTP server.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Address of the traffic listener.
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// Address of the operators' listener (health, metrics); never exposed by the gateway.
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub ops_listen: SocketAddr,
     /// Time within which a request is answered, upstream calls and their retries included.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub request_timeout: Duration,
     /// Time that requests in flight get after SIGTERM.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub shutdown_grace: Duration,
     /// Requests handled at once; further ones are answered 503 `overloaded` at once.
     pub max_in_flight: usize,
     /// Networks whose `X-Forwarded-For` is believed for the audit record.
-    #[cfg_attr(test, schemars(with = "Vec<String>"))]
+    #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Which web origins may call the broker from a browser.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
     /// Exact origins, such as `https://app.example.com`; no wildcards.
@@ -103,8 +99,7 @@ pub struct Cors {
 }
 
 /// Trust for outgoing TLS connections.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// PEM file of certificate authorities trusted beside the system's.
@@ -112,8 +107,7 @@ pub struct Tls {
 }
 
 /// Requests that one caller (issuer and subject) may make.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
     /// Sustained requests a minute; 0 switches the limit off.
@@ -123,8 +117,7 @@ pub struct RateLimit {
 }
 
 /// Who may sign in.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Authn {
     /// A header, set by an identity-aware gateway, that carries the caller's token.
@@ -133,7 +126,7 @@ pub struct Authn {
     pub cookie: Option<String>,
     /// Clock difference forgiven in `exp` and `nbf`.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub leeway: Duration,
     /// The issuers whose tokens are accepted; no other is ever contacted.
     pub issuers: Vec<Issuer>,
@@ -143,8 +136,7 @@ pub struct Authn {
 }
 
 /// One issuer of callers' tokens.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Issuer {
     /// The CEL variable `issuer`; default: the host of `issuer`.
@@ -160,14 +152,14 @@ pub struct Issuer {
     /// A file with its keys, re-read when it changes.
     pub jwks_file: Option<PathBuf>,
     /// Shared secret for HS256, at least 32 bytes.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub hmac_secret: Option<secret::Plain>,
     /// File with the shared secret.
     pub hmac_secret_file: Option<PathBuf>,
     /// Environment variable with the shared secret.
     pub hmac_secret_env: Option<String>,
     /// The former shared secret, accepted during rotation.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub hmac_secret_previous: Option<secret::Plain>,
     /// File with the former shared secret.
     pub hmac_secret_previous_file: Option<PathBuf>,
@@ -181,17 +173,16 @@ pub struct Issuer {
     pub tenants: Option<Tenants>,
     /// The resolved shared secrets (`hmac_secret`, then `hmac_secret_previous`).
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub hmac_secrets: Vec<Secret>,
     /// The resolved content of `jwks_file`.
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub jwks: Option<Secret>,
 }
 
 /// A CEL rule that a verified token must also fulfil.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Validation {
     /// The rule, over `claims`; must give `true`.
@@ -201,8 +192,7 @@ pub struct Validation {
 }
 
 /// Tenants accepted from a multi-tenant issuer.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Tenants {
     /// The word `any`.
@@ -212,8 +202,7 @@ pub enum Tenants {
 }
 
 /// The word `any`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnyTenant {
     /// Every tenant; policy decides.
@@ -221,54 +210,51 @@ pub enum AnyTenant {
 }
 
 /// Lifetimes of embed tokens and of the Entra tokens that mint them.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tokens {
     /// Upper bound of an embed token's life, sent as `lifetimeInMinutes`.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub lifetime: Duration,
     /// An Entra token with less life left is renewed before it mints.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub min_lifetime: Duration,
     /// The life that a token served from the cache has left at least.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub min_remaining: Duration,
     /// Whether embed tokens end with the caller's own token at the latest.
     pub bind_to_caller_session: bool,
 }
 
 /// Sizes and ages of the caches.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
     /// Bound of the embed-token cache.
     #[serde(deserialize_with = "units::bytes")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub embed_tokens_max_bytes: u64,
     /// Age from which facts about items are renewed in the background.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub metadata_ttl: Duration,
     /// Age up to which facts may be used while their renewal fails.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub metadata_stale: Duration,
     /// A cache that replicas share; null: each has its own only.
     pub redis: Option<Redis>,
 }
 
 /// Embed tokens and rate limits that replicas share through Redis or Valkey.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redis {
     /// Where it is, such as `rediss://user:password@redis.example.com:6380/0`.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub url: Option<secret::Plain>,
     /// File with the URL, re-read when it changes.
     pub url_file: Option<PathBuf>,
@@ -278,14 +264,14 @@ pub struct Redis {
     /// encrypted.
     pub allow_plaintext: bool,
     /// The key that everything is encrypted and named with: 32 bytes as hex or base64, the same on every replica.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub key: Option<secret::Plain>,
     /// File with the key, re-read when it changes.
     pub key_file: Option<PathBuf>,
     /// Environment variable with the key.
     pub key_env: Option<String>,
     /// A second key during rotation: what was stored under it is read, nothing is stored under it.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub key_previous: Option<secret::Plain>,
     /// File with the second key, re-read when it changes.
     pub key_previous_file: Option<PathBuf>,
@@ -295,25 +281,24 @@ pub struct Redis {
     pub prefix: String,
     /// Longest time that a request waits for one answer of Redis; past it the broker does without.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub timeout: Duration,
     /// Longest time that replicas wait for the one that is minting.
     #[serde(deserialize_with = "units::duration")]
-    #[cfg_attr(test, schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub lock_ttl: Duration,
     /// The resolved URL.
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub resolved_url: Secret,
     /// The resolved keys (`key`, then `key_previous`).
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub keys: Vec<Secret>,
 }
 
 /// Where the audit trail goes.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     /// Standard output or a file.
@@ -327,8 +312,7 @@ pub struct Audit {
 }
 
 /// When the content of an audit file is brought to the disk, so that it survives a power cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditFsync {
     /// When the operating system sees fit.
@@ -340,8 +324,7 @@ pub enum AuditFsync {
 }
 
 /// Kind of audit sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditSink {
     /// One JSON line a record on standard output.
@@ -351,8 +334,7 @@ pub enum AuditSink {
 }
 
 /// Logs and traces.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// Shape of log lines.
@@ -405,8 +387,7 @@ impl Telemetry {
 }
 
 /// Shape of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One JSON object a line.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
@@ -11,8 +10,7 @@ use super::cloud::Cloud;
 use super::secret::{self, Secret};
 
 /// An Entra identity that mints embed tokens.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Principal {
     /// The cloud it lives in; gives the default of every host below.
@@ -39,8 +37,7 @@ pub struct Principal {
 }
 
 /// One way in which a principal proves itself to Entra.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Credential {
     /// A client secret.
@@ -56,12 +53,11 @@ pub enum Credential {
 }
 
 /// A client secret.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientSecret {
     /// The secret itself.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub secret: Option<secret::Plain>,
     /// File with the secret, re-read when it changes.
     pub secret_file: Option<PathBuf>,
@@ -71,24 +67,23 @@ pub struct ClientSecret {
     pub expires: Option<String>,
     /// The resolved secret.
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub resolved: Secret,
 }
 
 /// A certificate and its key.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientCertificate {
     /// PEM with key and certificate.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub certificate: Option<secret::Plain>,
     /// File with the PEM of key and certificate, re-read when it changes.
     pub certificate_file: Option<PathBuf>,
     /// Environment variable with the PEM.
     pub certificate_env: Option<String>,
     /// Password of the key, when it is encrypted.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub password: Option<secret::Plain>,
     /// File with the password.
     pub password_file: Option<PathBuf>,
@@ -96,17 +91,16 @@ pub struct ClientCertificate {
     pub password_env: Option<String>,
     /// The resolved PEM.
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub resolved: Secret,
     /// The resolved password.
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub resolved_password: Option<Secret>,
 }
 
 /// A Kubernetes workload identity.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkloadIdentity {
     /// The projected token's file; default: `AZURE_FEDERATED_TOKEN_FILE`.
@@ -114,8 +108,7 @@ pub struct WorkloadIdentity {
 }
 
 /// An Azure managed identity.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ManagedIdentity {
     /// Client id of a user-assigned identity; omitted: the system-assigned one.
@@ -123,14 +116,13 @@ pub struct ManagedIdentity {
 }
 
 /// A user's name and password.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MasterUser {
     /// User principal name.
     pub username: String,
     /// The password itself.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     pub password: Option<secret::Plain>,
     /// File with the password, re-read when it changes.
     pub password_file: Option<PathBuf>,
@@ -138,7 +130,7 @@ pub struct MasterUser {
     pub password_env: Option<String>,
     /// The resolved password.
     #[serde(skip)]
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     pub resolved: Secret,
 }
 

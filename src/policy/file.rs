@@ -3,11 +3,9 @@
 //! Reading is strict (unknown and duplicate keys are refused) and knows nothing of meaning: which keys fit which kind,
 //! which names exist and which expressions compile is checked in [`compile`](super::compile), all at once.
 
-#[cfg(test)]
 mod schema;
 mod value;
 
-#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -23,8 +21,7 @@ use crate::config::Mistake;
 ///
 /// A plain value is a literal. `{ cel: "…" }` is a CEL expression over `claims` (the verified token), `issuer` (its
 /// configured name), `item` (`name`, `kind`) and the caller's row in each table, under the table's name.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PolicyFile {
     /// Look-up tables, by name; the caller's row in each is a variable of that name.
@@ -40,8 +37,7 @@ pub(super) struct PolicyFile {
 }
 
 /// A look-up table. A caller without a row may not use the items and rules that name the table.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableFile {
     /// CEL expression over `claims` and `issuer` that gives the caller's key, such as `claims.tid`. Keys compare as
@@ -60,8 +56,7 @@ pub(super) struct TableFile {
 }
 
 /// Something that can be embedded.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ItemFile {
     /// Title for menus; default: the name.
@@ -130,8 +125,7 @@ pub(super) struct ItemFile {
 }
 
 /// A further dataset.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DatasetFile {
     /// Its id.
@@ -148,8 +142,7 @@ pub(super) struct DatasetFile {
 }
 
 /// Who may embed some items, and as whom.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleFile {
     /// Its name in audit record, log and cases.
@@ -180,8 +173,7 @@ pub(super) struct RuleFile {
 }
 
 /// The word `none`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum NoIdentity {
     /// No effective identity is sent.
@@ -189,8 +181,7 @@ pub(super) enum NoIdentity {
 }
 
 /// An effective identity.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IdentityFile {
     /// The user name that the model's filters see; omitted: none.
@@ -214,8 +205,7 @@ pub(super) struct IdentityFile {
 }
 
 /// Where an identity blob comes from.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BlobFile {
     /// The request header, such as `X-Sql-Token`.
@@ -223,8 +213,7 @@ pub(super) struct BlobFile {
 }
 
 /// The end user's own token for one data source.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DatasourceFile {
     /// `datasourceType`, such as `Sql`.
@@ -236,8 +225,7 @@ pub(super) struct DatasourceFile {
 }
 
 /// A test of the policy.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseFile {
     /// What it shows.
@@ -266,8 +254,7 @@ pub(super) struct CaseFile {
 }
 
 /// The word `denied`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Refusal {
     /// The answer is 403 `not_permitted`.
@@ -275,8 +262,7 @@ pub(super) enum Refusal {
 }
 
 /// What a case expects of a grant. Null expects that there is none.
-#[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ExpectFile {
     /// The rule that matches.
@@ -397,7 +383,6 @@ fn readable(path: &serde_path_to_error::Path) -> String {
 }
 
 /// The JSON Schema of a policy file.
-#[cfg(test)]
 pub(super) fn schema() -> Value {
     schemars::schema_for!(PolicyFile).to_value()
 }

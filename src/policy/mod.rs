@@ -30,7 +30,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(test)]
 use serde_json::Value;
 
 pub use grant::{
@@ -178,7 +177,7 @@ impl Policy {
     }
 
     /// The JSON Schema of policy files.
-    #[cfg(test)]
+    #[must_use]
     pub(crate) fn json_schema() -> Value {
         file::schema()
     }

@@ -1,5 +1,4 @@
-//! JSON Schema of the types that serde reads by hand. Only a test generates schemas: `docs/policy.schema.json` holds what
-//! `embed-broker schema policy` prints.
+//! JSON Schema of the types that serde reads by hand.
 
 use std::borrow::Cow;
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use schemars::JsonSchema;
 use serde::de::{
     self, Deserialize, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Visitor,
 };
@@ -68,8 +69,7 @@ pub(in crate::policy) enum Expected<T> {
 pub(in crate::policy) struct Ordered<T>(pub(in crate::policy) Vec<(String, At<T>)>);
 
 /// The mapping `{ cel: "…" }`.
-#[derive(serde::Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cel {
     /// A CEL expression over `claims`, `issuer`, `item` and the rows of the tables.
