@@ -9,13 +9,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use simple_asn1::ASN1Block;
 use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 use crate::config::Secret;
 
@@ -91,31 +93,32 @@ impl Certificate {
             [] => return Err(PemError::NoKey),
             [..] => return Err(PemError::ManyKeys),
         };
-        let modulus = private_modulus(&key).ok_or(PemError::UnusableKey)?;
+        let pair = RsaKeyPair::from_der(&key).map_err(|_| PemError::UnusableKey)?;
 
-        let mut chain: Vec<&[u8]> = others
+        let mut chain = others
             .iter()
             .filter(|block| block.tag() == "CERTIFICATE")
-            .map(|block| block.contents())
-            .collect();
+            .map(|block| {
+                X509Certificate::from_der(block.contents())
+                    .map(|(_, certificate)| (block.contents(), certificate))
+                    .map_err(|_| PemError::UnreadableCertificate)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         if chain.is_empty() {
             return Err(PemError::NoCertificate);
         }
-        let facts = chain
+        let own = chain
             .iter()
-            .map(|der| Facts::read(der).ok_or(PemError::UnreadableCertificate))
-            .collect::<Result<Vec<_>, _>>()?;
-        let own = facts
-            .iter()
-            .position(|facts| facts.modulus.as_ref() == Some(&modulus))
+            .position(|(_, certificate)| certifies(certificate, &pair))
             .ok_or(PemError::Mismatch)?;
         chain.swap(0, own);
+        let (own_der, own) = &chain[0];
 
         let certificate = Self {
             key: EncodingKey::from_rsa_der(&key),
-            thumbprint: URL_SAFE_NO_PAD.encode(Sha256::digest(chain[0])),
-            chain: chain.iter().map(|der| STANDARD.encode(der)).collect(),
-            not_after: facts[own].not_after,
+            thumbprint: URL_SAFE_NO_PAD.encode(Sha256::digest(own_der)),
+            not_after: own.validity().not_after.to_datetime(),
+            chain: chain.iter().map(|(der, _)| STANDARD.encode(der)).collect(),
         };
         certificate.assertion("trial", "trial", OffsetDateTime::UNIX_EPOCH)?;
         Ok(certificate)
@@ -192,6 +195,11 @@ fn parse(pem: &Secret, password: Option<&Secret>) -> Result<Certificate, PemErro
     Certificate::parse(&pem.current(), password.map(Secret::current).as_ref())
 }
 
+/// Whether the certificate is for the public half of `pair`: both hold it as PKCS#1.
+fn certifies(certificate: &X509Certificate<'_>, pair: &RsaKeyPair) -> bool {
+    *certificate.public_key().subject_public_key.data == *pair.public_key().as_ref()
+}
+
 /// The PKCS#1 form of an RSA private key.
 fn private_key(block: &pem::Pem, password: Option<&SecretString>) -> Result<Vec<u8>, PemError> {
     if block.headers().get("Proc-Type").is_some() {
@@ -217,71 +225,6 @@ fn unwrap_pkcs8(der: &[u8]) -> Result<Vec<u8>, PemError> {
     pkcs8::PrivateKeyInfoRef::try_from(der)
         .map(|info| info.private_key.as_bytes().to_vec())
         .map_err(|_| PemError::UnusableKey)
-}
-
-/// What we need to know of a certificate.
-struct Facts {
-    not_after: OffsetDateTime,
-    /// None for a key other than RSA, as an authority further up the chain may have.
-    modulus: Option<ASN1Block>,
-}
-
-impl Facts {
-    /// Certificate ::= { tbs { [version], serial, algorithm, issuer, validity, subject, key, … }, … } (RFC 5280).
-    fn read(der: &[u8]) -> Option<Self> {
-        let blocks = simple_asn1::from_der(der).ok()?;
-        let [ASN1Block::Sequence(_, certificate)] = blocks.as_slice() else {
-            return None;
-        };
-        let ASN1Block::Sequence(_, tbs) = certificate.first()? else {
-            return None;
-        };
-        let not_after = tbs.iter().find_map(validity_end)?;
-        Some(Self {
-            not_after,
-            modulus: tbs.iter().find_map(public_modulus),
-        })
-    }
-}
-
-/// Validity ::= { notBefore, notAfter }; nothing else in a certificate is a pair of times.
-fn validity_end(block: &ASN1Block) -> Option<OffsetDateTime> {
-    match block {
-        ASN1Block::Sequence(_, pair) => match pair.as_slice() {
-            [
-                ASN1Block::UTCTime(..) | ASN1Block::GeneralizedTime(..),
-                ASN1Block::UTCTime(_, end) | ASN1Block::GeneralizedTime(_, end),
-            ] => Some(end.assume_utc()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// `SubjectPublicKeyInfo` ::= { algorithm, BIT STRING of { modulus, exponent } }.
-fn public_modulus(block: &ASN1Block) -> Option<ASN1Block> {
-    let ASN1Block::Sequence(_, pair) = block else {
-        return None;
-    };
-    match pair.as_slice() {
-        [ASN1Block::Sequence(..), ASN1Block::BitString(_, _, key)] => integer_at(key, 0),
-        _ => None,
-    }
-}
-
-/// `RSAPrivateKey` ::= { version, modulus, … }.
-fn private_modulus(der: &[u8]) -> Option<ASN1Block> {
-    integer_at(der, 1)
-}
-
-fn integer_at(der: &[u8], index: usize) -> Option<ASN1Block> {
-    match simple_asn1::from_der(der).ok()?.first()? {
-        ASN1Block::Sequence(_, items) => items
-            .get(index)
-            .filter(|item| matches!(item, ASN1Block::Integer(..)))
-            .cloned(),
-        _ => None,
-    }
 }
 
 impl std::fmt::Debug for Certificate {
