@@ -30,6 +30,7 @@ pub mod cached;
 pub mod config;
 pub mod entra;
 pub mod expr;
+mod guid;
 pub mod metrics;
 pub mod outbound;
 pub mod shared_cache;

@@ -1,7 +1,10 @@
 //! The outcome of a request as everybody names it: the answer's `code`, the metric's label, the audit record's.
 
-/// Stable code of a refusal; the whole list of the HTTP contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+use strum::{IntoStaticStr, VariantArray};
+
+/// Stable code of a refusal; the whole list of the HTTP contract, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Code {
     /// Malformed or contradictory request.
     InvalidRequest,
@@ -73,79 +76,11 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the contract's table.
-    pub const ALL: [Self; 33] = [
-        Self::InvalidRequest,
-        Self::ItemsNotCombinable,
-        Self::AmbiguousCredentials,
-        Self::MissingToken,
-        Self::InvalidToken,
-        Self::TokenExpired,
-        Self::NotPermitted,
-        Self::OriginNotAllowed,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::BodyTooLarge,
-        Self::UnsupportedMediaType,
-        Self::IdentityUnmappable,
-        Self::IdentityRequired,
-        Self::RlsMissing,
-        Self::SecurityMismatch,
-        Self::ItemUnavailable,
-        Self::BlobMissing,
-        Self::RateLimited,
-        Self::Internal,
-        Self::PowerBiRejected,
-        Self::PowerBiUnreachable,
-        Self::PowerBiInvalidResponse,
-        Self::EntraRejected,
-        Self::EntraUnreachable,
-        Self::Overloaded,
-        Self::PowerBiThrottled,
-        Self::PowerBiUnavailable,
-        Self::PowerBiQuota,
-        Self::IssuerUnavailable,
-        Self::AuditUnavailable,
-        Self::ShuttingDown,
-        Self::UpstreamTimeout,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The code as it is written.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::ItemsNotCombinable => "items_not_combinable",
-            Self::AmbiguousCredentials => "ambiguous_credentials",
-            Self::MissingToken => "missing_token",
-            Self::InvalidToken => "invalid_token",
-            Self::TokenExpired => "token_expired",
-            Self::NotPermitted => "not_permitted",
-            Self::OriginNotAllowed => "origin_not_allowed",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::BodyTooLarge => "body_too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::IdentityUnmappable => "identity_unmappable",
-            Self::IdentityRequired => "identity_required",
-            Self::RlsMissing => "rls_missing",
-            Self::SecurityMismatch => "security_mismatch",
-            Self::ItemUnavailable => "item_unavailable",
-            Self::BlobMissing => "blob_missing",
-            Self::RateLimited => "rate_limited",
-            Self::Internal => "internal",
-            Self::PowerBiRejected => "power_bi_rejected",
-            Self::PowerBiUnreachable => "power_bi_unreachable",
-            Self::PowerBiInvalidResponse => "power_bi_invalid_response",
-            Self::EntraRejected => "entra_rejected",
-            Self::EntraUnreachable => "entra_unreachable",
-            Self::Overloaded => "overloaded",
-            Self::PowerBiThrottled => "power_bi_throttled",
-            Self::PowerBiUnavailable => "power_bi_unavailable",
-            Self::PowerBiQuota => "power_bi_quota",
-            Self::IssuerUnavailable => "issuer_unavailable",
-            Self::AuditUnavailable => "audit_unavailable",
-            Self::ShuttingDown => "shutting_down",
-            Self::UpstreamTimeout => "upstream_timeout",
-        }
+        self.into()
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use hex::FromHex as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -126,26 +127,13 @@ fn host_as_http(url: &Url) -> Url {
 fn decode(text: &SecretString) -> Option<[u8; 32]> {
     let text = text.expose_secret().trim();
     if text.len() == 64 {
-        return decode_hex(text);
+        return <[u8; 32]>::from_hex(text).ok();
     }
     let text = text.trim_end_matches('=');
     let bytes = STANDARD_NO_PAD
         .decode(text)
         .or_else(|_| URL_SAFE_NO_PAD.decode(text));
     bytes.ok()?.try_into().ok()
-}
-
-fn decode_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digit = |c: u8| {
-            char::from(c)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::{AuditSink, Config, Credential, Mistake, Principal};
+use crate::guid::is_guid;
 
 /// Whether the URL's host is this machine: by name, with or without the dot at its end, or by an address in any spelling.
 #[must_use]
@@ -286,10 +287,6 @@ fn telemetry(config: &Config, report: &mut Report<'_>) {
         "telemetry.otlp_endpoint".into(),
         config.telemetry.otlp_endpoint.as_ref(),
     );
-}
-
-fn is_guid(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
 fn is_domain(text: &str) -> bool {

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 
 use super::codes::{self, Class};
+use crate::outbound::retry_after;
 
 /// One credential's failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,19 +150,6 @@ fn remedy(status: u16, class: Class, error: Option<&str>, number: Option<u32>) -
             "check `tenant_id`, `client_id`, `scope` and the credential".into()
         }
     }
-}
-
-/// Seconds or an HTTP date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(
-        at.duration_since(std::time::SystemTime::now())
-            .unwrap_or_default(),
-    )
 }
 
 fn is_code(text: &str) -> bool {

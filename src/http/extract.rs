@@ -8,6 +8,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
+use cookie::Cookie;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ipnet::IpNet;
 use rand::Rng as _;
@@ -133,19 +134,13 @@ fn bearer(value: &str) -> Option<String> {
 }
 
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
-    let lines = headers
+    headers
         .get_all(COOKIE)
         .iter()
-        .map(|value| text(value.as_bytes()));
-    lines.flat_map(move |line| {
-        let pairs: Vec<String> = line
-            .split(';')
-            .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim_matches('"').to_owned())
-            .collect();
-        pairs
-    })
+        .flat_map(|line| Cookie::split_parse(text(line.as_bytes())))
+        .filter_map(Result::ok)
+        .filter(move |cookie| cookie.name() == name)
+        .map(|cookie| cookie.value_trimmed().to_owned())
 }
 
 /// A browser attaches cookies to requests of any page, so the page must be one of ours.

@@ -73,7 +73,7 @@ mod tests {
         for _ in 0..1000 {
             quiet.admit(Code::InvalidToken, now);
         }
-        for code in Code::ALL {
+        for &code in Code::ALL {
             assert_eq!(
                 quiet.admit(code, now).is_some(),
                 code != Code::InvalidToken,

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -174,8 +173,7 @@ fn audited(rest: &impl Serialize, blob: &Blob) -> serde_json::Result<Box<RawValu
 
 impl Blob {
     fn sha256(&self) -> String {
-        let hash = Sha256::digest(self.0.expose_secret());
-        format!("{:x}", Bytes::copy_from_slice(&hash))
+        hex::encode(Sha256::digest(self.0.expose_secret()))
     }
 }
 

@@ -251,8 +251,3 @@ impl Permission {
         terms
     }
 }
-
-/// Whether Power BI would take `text` for an id.
-pub(super) fn is_id(text: &str) -> bool {
-    uuid::Uuid::try_parse(text).is_ok() && text.len() == 36
-}

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::model::{Item, Permission, Report, Rule, Shown, is_id};
+use super::model::{Item, Permission, Report, Rule, Shown};
 use super::{Access, Ask, Content, DatasetSetting, Denied, Kind};
+use crate::guid::is_guid;
 
 /// An item that the caller may embed: the rule that says so, and every expression of the item evaluated.
 pub(super) struct Permit<'a> {
@@ -56,7 +57,7 @@ impl Permit<'_> {
     fn copy_could_take_the_name(&self) -> bool {
         let place = &self.place;
         let fixed = matches!(self.item.shown, Shown::Report(Report::Fixed(_)));
-        let by_name = matches!(&place.content, Content::Report { report } if !is_id(report));
+        let by_name = matches!(&place.content, Content::Report { report } if !is_guid(report));
         let same = place
             .save_as_workspace
             .as_ref()

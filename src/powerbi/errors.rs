@@ -7,13 +7,14 @@
 
 mod told;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 use super::observer::{CallKind, CallOutcome};
 use super::{Error, breaker::Verdict};
+use crate::outbound;
 use told::{Told, excerpt};
 
 /// Taken for a 429 that does not say how long to wait.
@@ -302,20 +303,7 @@ fn remedy(status: StatusCode, code: Option<&str>, text: &str) -> &'static str {
 }
 
 fn retry_after(headers: &HeaderMap) -> Duration {
-    let text = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .map_or("", str::trim);
-    let seconds = || text.parse().map(Duration::from_secs).ok();
-    let date = || {
-        let at = httpdate::parse_http_date(text).ok()?;
-        Some(
-            at.duration_since(SystemTime::now())
-                .unwrap_or(Duration::ZERO),
-        )
-    };
-    seconds()
-        .or_else(date)
+    outbound::retry_after(headers)
         .unwrap_or(DEFAULT_RETRY_AFTER)
         .min(MAX_RETRY_AFTER)
 }

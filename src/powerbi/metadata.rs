@@ -6,14 +6,13 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::Error;
 use super::convert::{self, allowed_url, invalid, is_paginated, same_id};
 use super::facts::{Ages, Asker, Reader, Shelf};
 use super::observer::CallKind;
 use super::reads::Collection;
 use super::wire;
+use crate::guid::is_guid;
 use crate::plan::{Dataset, Report, Workspace};
 
 /// Everything known about items.
@@ -374,8 +373,4 @@ pub(super) fn exactly_one<T>(
         what: what(),
         cause: cause.into(),
     })
-}
-
-pub(super) fn is_guid(reference: &str) -> bool {
-    reference.len() == 36 && Uuid::try_parse(reference).is_ok()
 }

@@ -9,11 +9,11 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::client::{Client, Request};
 use super::observer::CallKind;
 use super::{EmbedToken, Error, Minted, reads, wire};
+use crate::guid::is_guid;
 use crate::plan::EmbedPlan;
 
 /// An expiration may lie that much beyond what was asked for: clocks differ. More is not what was asked for.
@@ -95,7 +95,7 @@ impl Order {
         claimed: Claimed,
         min_remaining: Duration,
     ) -> Result<EmbedToken, &'static str> {
-        if !is_token_id(&claimed.token_id) {
+        if !is_guid(&claimed.token_id) {
             return Err("it holds no token id");
         }
         if claimed.minted_at > self.now() + SKEW {
@@ -115,7 +115,7 @@ impl Order {
             .ok_or("the reply to GenerateToken holds no token")?;
         let token_id = reply
             .token_id
-            .filter(|id| is_token_id(id))
+            .filter(|id| is_guid(id))
             .ok_or("the reply to GenerateToken holds no token id")?;
         let expiration = reply
             .expiration
@@ -143,7 +143,7 @@ impl Order {
         }
         let life = (expiration - minted_at).unsigned_abs();
         let sha256 = match serde_json::from_str::<String>(claimed.token.get()) {
-            Ok(token) if !token.is_empty() => hex(Sha256::digest(token).into()),
+            Ok(token) if !token.is_empty() => hex::encode(Sha256::digest(token)),
             Ok(_) | Err(_) => return Err("the embed token is empty, or no string"),
         };
         Ok(Minted {
@@ -158,16 +158,6 @@ impl Order {
     }
 }
 
-fn is_token_id(text: &str) -> bool {
-    text.len() == 36 && Uuid::try_parse(text).is_ok()
-}
-
 fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
     time - Duration::from_nanos(u64::from(time.nanosecond()))
-}
-
-fn hex(hash: [u8; 32]) -> String {
-    let (halves, _) = hash.as_chunks();
-    let hex = |half: &[u8; 16]| format!("{:032x}", u128::from_be_bytes(*half));
-    halves.iter().map(hex).collect()
 }

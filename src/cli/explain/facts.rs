@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use crate::guid::is_guid;
 use crate::plan::{Artifact, ContentFacts, DataSource, Dataset, Report, Workspace, WorkspaceKind};
 use crate::policy::{Content, Grant};
 
@@ -247,7 +248,7 @@ fn own_dataset(content: &Content) -> String {
 
 /// The id itself, or a stand-in that says whose id belongs there.
 fn id(reference: &str) -> String {
-    if uuid::Uuid::try_parse(reference).is_ok() {
+    if is_guid(reference) {
         reference.to_owned()
     } else {
         stand_in("id-of", reference)

@@ -6,8 +6,9 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::{Report, is_guid, secure_or_loopback};
+use super::{Report, secure_or_loopback};
 use crate::config::{Config, Issuer, Tenants};
+use crate::guid::is_guid;
 
 /// RFC 7518 asks for a key at least as long as the hash; RFC 8725 warns of secrets that can be guessed.
 const MIN_HMAC_BYTES: usize = 32;

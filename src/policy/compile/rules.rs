@@ -7,8 +7,9 @@ use std::time::Duration;
 use globset::Glob;
 
 use super::super::file::{At, Place, RuleFile, Text};
-use super::super::model::{Identity, Item, Permission, Report, Rule, Shown, Term, is_id};
+use super::super::model::{Identity, Item, Permission, Report, Rule, Shown, Term};
 use super::Compiler;
+use crate::guid::is_guid;
 
 /// Shortest lifetime: Power BI counts in whole minutes and reads 0 as "the default" (`lifetimeInMinutes` of Generate
 /// Token).
@@ -261,7 +262,7 @@ fn name_in_danger(item: &Item) -> Option<&str> {
     let Shown::Report(Report::Fixed(report)) = &item.shown else {
         return None;
     };
-    let name = report.literal().filter(|report| !is_id(report))?;
+    let name = report.literal().filter(|report| !is_guid(report))?;
     let elsewhere = item
         .save_as_workspace
         .as_ref()
