@@ -184,7 +184,7 @@ impl Issuer {
         now: OffsetDateTime,
         leeway: time::Duration,
     ) -> Result<OffsetDateTime, Error> {
-        claims.text("sub")?;
+        claims.subject()?;
         claims.check_audience(&self.audiences)?;
         if claims.0.contains_key("events") {
             return Err(invalid(

@@ -251,7 +251,7 @@ impl Verifier {
         Ok(Caller {
             issuer: Arc::clone(&issuer.name),
             tenant: issuer.tenant_of(&claims)?,
-            subject: claims.text("sub")?.into(),
+            subject: claims.subject()?.into(),
             claims: Arc::new(claims.0),
             expires_at,
             token_hash: Some(hash),

@@ -19,6 +19,9 @@ use super::Error;
 /// Longest token; claims of one person, groups included, fit well.
 const MAX_LENGTH: usize = 16 * 1024;
 
+/// Longest `sub` in characters (part of the configuration contract): it stands in each of the caller's audit records.
+const MAX_SUBJECT: usize = 256;
+
 /// 9999-12-31: what RFC 3339, and so our answer, can write.
 const LAST_SECOND: i64 = 253_402_300_799;
 
@@ -148,6 +151,15 @@ impl Claims {
             Some(Value::String(text)) => Ok(text),
             Some(_) => Err(invalid(format!("`{name}` is no string"))),
         }
+    }
+
+    /// Who the caller is.
+    pub(super) fn subject(&self) -> Result<&str, Error> {
+        let subject = self.text("sub")?;
+        if subject.chars().count() > MAX_SUBJECT {
+            return Err(invalid("`sub` is longer than 256 characters"));
+        }
+        Ok(subject)
     }
 
     /// Whether `aud`, a string or a list of strings, names one of `accepted`.

@@ -421,10 +421,9 @@ async fn a_flood_of_unauthenticated_requests_fills_neither_log_nor_trail() {
 
 #[tokio::test]
 async fn ten_thousand_made_up_key_ids_cause_two_fetches_at_most() {
-    let upstream =
-        embed_broker_sandbox::Upstream::start(embed_broker_sandbox::Options::default())
-            .await
-            .unwrap();
+    let upstream = embed_broker_sandbox::Upstream::start(embed_broker_sandbox::Options::default())
+        .await
+        .unwrap();
     let issuer = format!("{}/idp", upstream.url());
     let config = config::Authn {
         issuers: vec![config::Issuer {

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use embed_broker_sandbox::Question;
 
 use crate::authn::Caller;
-use crate::policy::{Ask, Grant, Policy, RuleOutcome, RuleTrace, TableTrace};
 use crate::cli::explain::refusal;
+use crate::policy::{Ask, Grant, Policy, RuleOutcome, RuleTrace, TableTrace};
 
 /// How `policy` decides, for a caller of its first issuer.
 pub(super) fn why(policy: &Policy, question: Question) -> Value {

@@ -30,6 +30,11 @@ impl World {
                 with(json!({"aud": ["", "embed-broker"]})),
                 "empty entry",
             ),
+            (
+                "sub too long",
+                with(json!({"sub": "é".repeat(257)})),
+                "longer than 256 characters",
+            ),
             ("sub empty", with(json!({"sub": ""})), "`sub` is empty"),
             (
                 "iss a list",
