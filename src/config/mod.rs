@@ -139,7 +139,7 @@ pub struct Authn {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Issuer {
-    /// The CEL variable `issuer`; default: the host of `issuer`.
+    /// The CEL variable `issuer`, of letters, digits, `.`, `_` and `-`; default: the host of `issuer`.
     pub name: String,
     /// The exact `iss` of its tokens. `{tid}` stands for the token's `tid` claim (Microsoft multi-tenant sign-in).
     pub issuer: String,

@@ -224,6 +224,84 @@ fn issuers_that_would_be_unsafe_are_refused() {
 }
 
 #[test]
+fn a_name_of_an_issuer_cannot_run_into_a_claim() {
+    let name = "authn.issuers[0].name";
+    let login = "issuer: https://login.example.com/, audiences: [b]";
+    for bad in ["a/b", "a b", "a:b", "é", "/", "[::1]", "a%2Fb"] {
+        assert_places(
+            &with_issuer(&format!("{login}, name: '{bad}'"), ""),
+            &[name],
+        );
+    }
+    for good in ["login", "Login-2.example_com", "-", "7"] {
+        assert_places(&with_issuer(&format!("{login}, name: '{good}'"), ""), &[]);
+    }
+    // The default is the host; what has none is its own name.
+    let keys = format!("audiences: [b], algorithms: [HS256], hmac_secret: {SECRET}");
+    for (issuer, sound) in [
+        ("https://[2001:db8::1]/", false),
+        ("urn:example:login", false),
+        ("accounts.example.com/", false),
+        ("accounts.example.com", true),
+        ("https://xn--bcher-kva.example/", true),
+        ("https://a_b.example/x/y", true),
+    ] {
+        let entry = format!("issuer: '{issuer}', {keys}");
+        let expected: &[&str] = if sound { &[] } else { &[name] };
+        assert_places(&with_issuer(&entry, ""), expected);
+        assert_places(&with_issuer(&format!("{entry}, name: named"), ""), &[]);
+    }
+    let (_, mistakes) = read_with(
+        &with_issuer(&format!("issuer: 'https://[2001:db8::1]/', {keys}"), ""),
+        &[],
+    );
+    assert!(mistakes[0].remedy.contains("set `name`"), "{}", mistakes[0]);
+}
+
+#[test]
+fn no_two_issuers_have_one_name() {
+    let issuers = |second: &str| {
+        let first = "issuer: https://login.example.com/a, audiences: [b] }, { ";
+        with_issuer(&format!("{first}{second}, audiences: [b]"), "")
+    };
+    let taken = ["authn.issuers[1].name"];
+    assert_places(&issuers("issuer: https://login.example.com/b"), &taken);
+    let named = "issuer: https://other.example.com/, name: login.example.com";
+    assert_places(&issuers(named), &taken);
+    assert_places(
+        &issuers("issuer: https://login.example.com/b, name: b"),
+        &[],
+    );
+}
+
+#[test]
+fn an_issuer_with_one_tenant_is_not_multi_tenant() {
+    const OTHER: &str = "22222222-2222-4222-8222-222222222222";
+    let other_case = "abcdefab-cdef-4abc-8def-abcdefabcdef";
+    for (tenants, several) in [
+        ("any".to_owned(), true),
+        (format!("[{GUID}, {OTHER}]"), true),
+        (format!("[{GUID}]"), false),
+        (format!("[{GUID}, {GUID}]"), false),
+        (
+            format!("[{other_case}, {}]", other_case.to_ascii_uppercase()),
+            false,
+        ),
+    ] {
+        let issuer = "issuer: 'https://login.example.com/{tid}/v2.0', audiences: [b]";
+        let (config, mistakes) = read_with(
+            &with_issuer(&format!("{issuer}, tenants: {tenants}"), ""),
+            &[],
+        );
+        assert_eq!(mistakes, []);
+        let issuer = &config.unwrap().authn.issuers[0];
+        assert_eq!(issuer.is_multi_tenant(), several, "{tenants}");
+    }
+    let (config, _) = read_with(&smallest(""), &[]);
+    assert!(!config.unwrap().authn.issuers[0].is_multi_tenant());
+}
+
+#[test]
 fn a_secret_is_given_in_exactly_one_way() {
     let principal = |credential: &str| {
         let text = smallest("");

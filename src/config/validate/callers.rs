@@ -59,6 +59,7 @@ pub(super) fn issuers(config: &Config, report: &mut Report<'_>) {
     let (mut names, mut urls) = (HashSet::new(), HashSet::new());
     for (i, issuer) in issuers.iter().enumerate() {
         let key = format!("authn.issuers[{i}]");
+        issuer_name(&key, issuer, report);
         if !names.insert(issuer.name()) {
             report.add(
                 format!("{key}.name"),
@@ -77,6 +78,28 @@ pub(super) fn issuers(config: &Config, report: &mut Report<'_>) {
         issuer_keys(&key, issuer, report);
         issuer_tenants(&key, issuer, report);
     }
+}
+
+/// Policies build keys such as `issuer + '/' + claims.tid`: a name with a slash could end in another issuer's tenant.
+fn issuer_name(key: &str, issuer: &Issuer, report: &mut Report<'_>) {
+    let name = issuer.name();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    // One without `issuer` is told of that.
+    if name.chars().all(fits) {
+        return;
+    }
+    let (problem, remedy) = if issuer.name.is_empty() {
+        (
+            format!("is not set, and its default `{name}` has characters that no name may have"),
+            "set `name`, of letters, digits, `.`, `_` and `-`",
+        )
+    } else {
+        (
+            format!("`{name}` has characters that no name may have"),
+            "use letters, digits, `.`, `_` and `-`: policies write the name before a claim, as in `issuer + '/' + claims.tid`",
+        )
+    };
+    report.add(format!("{key}.name"), problem, remedy);
 }
 
 fn issuer_itself(key: &str, issuer: &Issuer, report: &mut Report<'_>) {
@@ -202,6 +225,19 @@ impl Issuer {
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned));
         host.unwrap_or_else(|| self.issuer.clone())
+    }
+
+    /// Whether callers of more than one tenant may sign in.
+    #[must_use]
+    pub fn is_multi_tenant(&self) -> bool {
+        match &self.tenants {
+            None => false,
+            Some(Tenants::Any(_)) => true,
+            Some(Tenants::Listed(ids)) => ids
+                .iter()
+                .skip(1)
+                .any(|id| !id.eq_ignore_ascii_case(&ids[0])),
+        }
     }
 
     /// Accepted `alg` values.
