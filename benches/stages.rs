@@ -134,6 +134,7 @@ fn verify(criterion: &mut Criterion) {
 fn policy() -> Policy {
     let surroundings = Surroundings {
         issuers: vec!["login".into()],
+        multi_tenant_issuers: Vec::new(),
         principals: BTreeMap::from([("default".into(), false)]),
         credential_headers: Vec::new(),
     };

@@ -154,6 +154,13 @@ impl Expr {
         self.uses.get(name)
     }
 
+    /// Whether the value of `name.key` can become part of the expression's value. What is only compared or tested does not,
+    /// as in `has(claims.tid)` and `claims.tid == 'x' ? … : …`.
+    #[must_use]
+    pub fn passes_on(&self, name: &str, key: &str) -> bool {
+        check::passes_on(self.program.expression(), name, key)
+    }
+
     /// Evaluates to JSON.
     ///
     /// # Errors

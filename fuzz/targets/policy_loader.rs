@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 static SURROUNDINGS: LazyLock<Surroundings> = LazyLock::new(|| Surroundings {
     issuers: vec!["login".into()],
+    multi_tenant_issuers: Vec::new(),
     principals: [
         ("default".to_owned(), false),
         ("archive".to_owned(), false),

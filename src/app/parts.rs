@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::audit::Audit;
 use crate::authn::Verifier;
 use crate::broker::{RateLimit, Remembered, Stages};
-use crate::config::{AuditSink, Config, Mistake, Mistakes, Principal};
+use crate::config::{AuditSink, Config, Issuer, Mistake, Mistakes, Principal};
 use crate::entra::AccessTokens;
 use crate::http::Edge;
 use crate::metrics;
@@ -142,12 +142,13 @@ pub fn surroundings(config: &Config) -> Surroundings {
         .token_header
         .iter()
         .map(|name| name.to_ascii_lowercase());
+    let issuers = &config.authn.issuers;
     Surroundings {
-        issuers: config
-            .authn
-            .issuers
+        issuers: issuers.iter().map(Issuer::name).collect(),
+        multi_tenant_issuers: issuers
             .iter()
-            .map(crate::config::Issuer::name)
+            .filter(|issuer| issuer.is_multi_tenant())
+            .map(Issuer::name)
             .collect(),
         principals: config
             .principals

@@ -85,6 +85,25 @@ const METHODS: [(&str, &[usize]); 31] = [
     ("value", &[0]),
 ];
 
+/// Operators and methods that give a bool: nothing of what they are applied to is in it.
+const TESTS: [&str; 15] = [
+    operators::LOGICAL_AND,
+    operators::LOGICAL_OR,
+    operators::LOGICAL_NOT,
+    operators::EQUALS,
+    operators::NOT_EQUALS,
+    operators::GREATER_EQUALS,
+    operators::LESS_EQUALS,
+    operators::GREATER,
+    operators::LESS,
+    operators::IN,
+    "contains",
+    "endsWith",
+    "hasValue",
+    "matches",
+    "startsWith",
+];
+
 /// What an accepted expression refers to.
 #[derive(Default)]
 pub(super) struct Found {
@@ -191,15 +210,7 @@ impl<'a> Walk<'a> {
             .all(|c| c.is_ascii_alphanumeric() || c == '_')
         {
             self.function(call)?;
-        } else if [
-            operators::INDEX,
-            operators::OPT_INDEX,
-            operators::OPT_SELECT,
-        ]
-        .contains(&call.func_name.as_str())
-            && let (None, [operand, key]) = (&call.target, &call.args[..])
-            && let Some(key) = literal_text(key)
-        {
+        } else if let Some((operand, key)) = member_by_index(call) {
             self.found.keys.insert(key.to_owned());
             return self.member(operand, key);
         }
@@ -303,6 +314,55 @@ impl<'a> Walk<'a> {
         self.bound.truncate(bound);
         self.in_loop = in_loop;
         Ok(())
+    }
+}
+
+/// Whether the value of `name.key` can become part of the value of `node`.
+pub(super) fn passes_on(node: &IdedExpr, name: &str, key: &str) -> bool {
+    let within = |node: &IdedExpr| passes_on(node, name, key);
+    let is_name = |node: &IdedExpr| matches!(&node.expr, Expr::Ident(ident) if ident == name);
+    match &node.expr {
+        Expr::Select(select) if select.test => false,
+        Expr::Select(select) => {
+            is_name(&select.operand) && select.field == key || within(&select.operand)
+        }
+        Expr::Call(call) if TESTS.contains(&call.func_name.as_str()) => false,
+        Expr::Call(call) => {
+            if let Some((operand, member)) = member_by_index(call)
+                && is_name(operand)
+            {
+                return member == key;
+            }
+            let condition = usize::from(call.func_name == operators::CONDITIONAL);
+            call.target.as_deref().is_some_and(within) || call.args[condition..].iter().any(within)
+        }
+        Expr::List(list) => list.elements.iter().any(within),
+        Expr::Map(map) => map.entries.iter().any(|entry| match &entry.expr {
+            EntryExpr::MapEntry(entry) => within(&entry.value),
+            EntryExpr::StructField(_) => false,
+        }),
+        // A loop's own variables may hide the name.
+        Expr::Comprehension(node) => {
+            within(&node.iter_range)
+                || node.iter_var != name
+                    && node.iter_var2.as_deref() != Some(name)
+                    && within(&node.loop_step)
+        }
+        Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) | Expr::Unspecified => false,
+    }
+}
+
+/// `operand['key']`, `operand[?'key']` or `operand.?key`, with the key as it stands there.
+fn member_by_index(call: &CallExpr) -> Option<(&IdedExpr, &str)> {
+    let by_index = [
+        operators::INDEX,
+        operators::OPT_INDEX,
+        operators::OPT_SELECT,
+    ]
+    .contains(&call.func_name.as_str());
+    match (&call.target, &call.args[..]) {
+        (None, [operand, key]) if by_index => Some((operand, literal_text(key)?)),
+        _ => None,
     }
 }
 

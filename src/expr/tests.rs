@@ -233,6 +233,46 @@ fn what_is_read_of_a_variable_is_known() {
 }
 
 #[test]
+fn a_claim_that_is_only_tested_is_not_passed_on() {
+    for (source, expected) in [
+        ("claims.tid", true),
+        ("claims['tid']", true),
+        ("claims[?'tid'].orValue('')", true),
+        ("claims.?tid.orValue('')", true),
+        ("issuer + '/' + claims.tid", true),
+        ("string(claims.tid).lowerAscii()", true),
+        ("[issuer, claims.tid].join('/')", true),
+        ("{'t': claims.tid}.t", true),
+        ("[claims.tid].map(t, t + '/')[0]", true),
+        ("[issuer].map(i, i + claims.tid)[0]", true),
+        ("issuer == 'a' ? claims.tid : claims.email", true),
+        ("has(claims.tid) ? claims.email + claims.tid : 'x'", true),
+        ("claims.email", false),
+        ("issuer", false),
+        ("'claims.tid'", false),
+        ("claims.deep.tid", false),
+        ("tenant.tid", false),
+        ("claims[issuer]", false),
+        ("string(claims)", false),
+        ("has(claims.tid) ? claims.email : ''", false),
+        ("claims.tid == 'x' ? claims.email : claims.email", false),
+        ("claims.tid.startsWith('x') ? claims.email : 'x'", false),
+        (
+            "claims.tid in ['x', 'y'] && true ? claims.email : 'x'",
+            false,
+        ),
+        ("string(claims.tid != '') + claims.email", false),
+        ("string(has(claims.tid)) + claims.email", false),
+        ("bool(claims.tid) ? claims.email : 'x'", false),
+        ("tenant.list.map(claims, claims.tid)[0]", false),
+    ] {
+        let expr =
+            Expr::compile(source, &NAMES).unwrap_or_else(|error| panic!("{source}: {error}"));
+        assert_eq!(expr.passes_on("claims", "tid"), expected, "{source}");
+    }
+}
+
+#[test]
 fn nothing_else_of_the_members_is_converted() {
     let claims = json!({"sub": "u1", "unread": vec![0; MAX_ITEMS + 1]});
     let claims = claims.as_object().unwrap();

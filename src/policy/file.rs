@@ -41,7 +41,9 @@ pub(super) struct PolicyFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct TableFile {
     /// CEL expression over `claims` and `issuer` that gives the caller's key, such as `claims.tid`. Keys compare as
-    /// strings. With several issuers it must use `issuer`, as in `issuer + '/' + claims.tid`.
+    /// strings. With several issuers it must use `issuer`, as in `issuer + '/' + claims.tid`. With an issuer that accepts
+    /// several tenants (`tenants: any`, or a list of more than one) it must use `claims.tid`: a tenant's administrators
+    /// can write any e-mail address or user name into their tokens.
     pub(super) key: At<Text>,
     /// The rows, by key.
     #[serde(default)]
@@ -53,6 +55,10 @@ pub(super) struct TableFile {
     /// keys.
     #[serde(default)]
     pub(super) any_issuer: bool,
+    /// Consent to a key without `claims.tid` although an issuer accepts several tenants: each tenant may then speak for the
+    /// others' keys.
+    #[serde(default)]
+    pub(super) any_tenant: bool,
 }
 
 /// Something that can be embedded.

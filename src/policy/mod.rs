@@ -64,6 +64,8 @@ pub struct Policy {
 pub struct Surroundings {
     /// Configured names of the issuers, in order.
     pub issuers: Vec<String>,
+    /// Those of them that accept several tenants.
+    pub multi_tenant_issuers: Vec<String>,
     /// Configured principals, with whether each is a master user.
     pub principals: BTreeMap<String, bool>,
     /// Request headers that carry the caller's own token, in lower case; no blob may come from them.

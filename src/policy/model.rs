@@ -166,6 +166,14 @@ impl Term {
         }
     }
 
+    /// Whether the value of the claim `claim` can become part of its value.
+    pub(super) fn passes_on(&self, claim: &str) -> bool {
+        match self {
+            Self::Expr(expr) => expr.passes_on("claims", claim),
+            Self::Literal(_) | Self::Broken => false,
+        }
+    }
+
     /// Its value, when that is the same for every caller.
     pub(super) fn literal(&self) -> Option<&str> {
         match self {

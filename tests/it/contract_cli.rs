@@ -115,6 +115,39 @@ fn check_tells_each_mistake_of_configuration_and_policy_once() {
     assert_eq!(lines.next(), None, "{told}");
 }
 
+/// Whoever administers a tenant chooses the e-mail addresses in its tokens, but not the tenant's id.
+#[test]
+fn a_table_of_several_tenants_is_keyed_by_the_tenant() {
+    let tenanted = |tenants: &str, key: &str| {
+        let issuer =
+            "name: entra, issuer: 'https://login.microsoftonline.com/{tid}/v2.0', audiences: [a]";
+        let policy = format!(
+            "tables:\n  home:\n    key: {key}\n    rows: {{}}\n{}",
+            POLICY.trim_start()
+        );
+        let folder = written(&config(&format!("{issuer}, tenants: {tenants}")), &policy);
+        let output = run(&["--config", &file(&folder, "broker.yaml"), "check"]);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, told) = tenanted("any", "claims.email");
+    assert_eq!(code, Some(78), "{told}");
+    assert!(
+        told.contains("policy.yaml:3:10 tables.home.key: issuer `entra` accepts several tenants"),
+        "{told}"
+    );
+    let two = format!("[{GUID}, 22222222-2222-4222-8222-222222222222]");
+    assert_eq!(tenanted(&two, "claims.email").0, Some(78));
+    for (tenants, key) in [
+        (&*format!("[{GUID}]"), "claims.email"),
+        ("any", "claims.tid"),
+        ("any", "\"claims.tid + '/' + claims.email\""),
+        ("any", "claims.email\n    any_tenant: true"),
+    ] {
+        let (code, told) = tenanted(tenants, key);
+        assert_eq!(code, Some(0), "{tenants}, {key}: {told}");
+    }
+}
+
 fn explain(folder: &Path, arguments: &[&str]) -> String {
     let (config, claims) = (folder.join("broker.yaml"), folder.join("claims.json"));
     std::fs::write(&claims, r#"{"sub":"u1"}"#).unwrap();

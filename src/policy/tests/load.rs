@@ -231,6 +231,61 @@ fn with_several_issuers_a_key_uses_the_issuer_or_consents() {
 }
 
 #[test]
+fn with_several_tenants_a_key_uses_the_tenant_or_consents() {
+    let several = Surroundings {
+        multi_tenant_issuers: vec!["login".to_owned()],
+        ..surroundings()
+    };
+    let table = |keys: &str| {
+        with(&format!(
+            "rules: []\ntables: {{ t: {{ {keys}, rows: {{}} }} }}"
+        ))
+    };
+    for key in [
+        "claims.email",
+        "issuer + '/' + claims.oid",
+        // What is only tested tells nobody apart.
+        "has(claims.tid) ? claims.email : ''",
+        "claims.tid == 'x' ? claims.email : claims.sub",
+        "string(claims)",
+    ] {
+        let faulty = table(&format!("key: \"{key}\""));
+        let found = mistakes_with(&faulty, &several);
+        for part in [
+            "tables.t.key: issuer `login` accepts several tenants",
+            "\"claims.tid + '/' + ",
+            "`any_tenant: true`",
+        ] {
+            assert!(found.contains(part), "{part} in {found}");
+        }
+        assert_eq!(found.matches("remedy: ").count(), 1, "{found}");
+        assert!(Policy::parse(&faulty, &surroundings()).is_ok(), "{key}");
+        let consent = table(&format!("key: \"{key}\", any_tenant: true"));
+        assert!(Policy::parse(&consent, &several).is_ok(), "{key}");
+    }
+    for key in [
+        "claims.tid",
+        "claims['tid']",
+        "claims.tid + '/' + claims.email",
+        "issuer == 'login' ? claims.tid : claims.email",
+    ] {
+        let sound = table(&format!("key: \"{key}\""));
+        assert!(Policy::parse(&sound, &several).is_ok(), "{key}");
+    }
+    // Consent to one is no consent to the other.
+    let both = Surroundings {
+        issuers: vec!["login".to_owned(), "other".to_owned()],
+        ..several
+    };
+    let found = mistakes_with(&table("key: claims.email, any_issuer: true"), &both);
+    assert!(found.contains("accepts several tenants"), "{found}");
+    let found = mistakes_with(&table("key: claims.tid, any_tenant: true"), &both);
+    assert!(found.contains("several issuers are configured"), "{found}");
+    let found = mistakes_with(&table("key: claims.email"), &both);
+    assert_eq!(found.matches("remedy: ").count(), 2, "{found}");
+}
+
+#[test]
 fn a_report_found_by_name_cannot_be_copied_into_its_own_workspace() {
     const ID: &str = "5b218778-e7a5-4d73-8187-f10824047715";
     let copies = |item: &str, rule: &str| {

@@ -34,6 +34,7 @@ items:
 pub(super) fn surroundings() -> Surroundings {
     Surroundings {
         issuers: vec!["login".to_owned()],
+        multi_tenant_issuers: Vec::new(),
         principals: [("default".to_owned(), false), ("other".to_owned(), false)].into(),
         credential_headers: vec!["x-user-token".to_owned()],
     }
