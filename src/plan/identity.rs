@@ -3,6 +3,9 @@
 //! Every part that the rule gives is either sent or named in a refusal. Nothing is dropped because a model has lost
 //! its RLS or because a source cannot use it; only `security: none` says that a dataset needs no identity.
 
+use unicode_general_category::{GeneralCategory, get_general_category};
+use unicode_normalization::is_nfkc;
+
 use super::blob;
 use super::facts::Dataset;
 use super::item::{Item, Shown};
@@ -217,7 +220,33 @@ fn username(
             "the username holds a character that its source does not take",
         ));
     }
+    if rule == Username::Text {
+        check_look_alikes(given)?;
+    }
     Ok(Some(given.to_owned()))
+}
+
+/// A paginated report hands its user name to a query, and SQL Server takes names for equal that differ in trailing
+/// blanks, in the width of their letters or in characters that it ignores: whoever may choose one of them could be
+/// somebody else.
+fn check_look_alikes(username: &str) -> Result<(), Refusal> {
+    if username.trim() != username {
+        return Err(unmappable(
+            "the username begins or ends with white space, which a database may ignore",
+        ));
+    }
+    let is_format = |c| get_general_category(c) == GeneralCategory::Format;
+    if username.chars().any(is_format) {
+        return Err(unmappable(
+            "the username holds a format character (such as a zero-width one), which a database may ignore",
+        ));
+    }
+    if !is_nfkc(username) {
+        return Err(unmappable(
+            "the username differs from its NFKC form (full-width letters, ligatures …), which a database may take for equal",
+        ));
+    }
+    Ok(())
 }
 
 /// Azure Analysis Services takes no name but the minter's own ("embed Azure Analysis Services").

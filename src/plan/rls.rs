@@ -47,7 +47,7 @@ pub(super) enum Username {
     Windows,
     /// The minter's own id, filled in when the rule names none.
     Own,
-    /// Up to 256 characters of any text.
+    /// Up to 256 characters of any text that a database cannot take for another one.
     Text,
 }
 

@@ -740,6 +740,27 @@ async fn filters_of_a_paginated_report() {
     );
 }
 
+/// Ben's sign-in service lets him choose an address that a database takes for Ana's.
+#[tokio::test]
+async fn a_look_alike_opens_no_paginated_report() {
+    let app = TestApp::start().await;
+    for email in [
+        "ana@contoso.example ",
+        "\u{ff41}na@contoso.example",
+        "ana\u{200b}@contoso.example",
+    ] {
+        let token = app.token_with("ben", json!({"email": email})).await;
+        let answer = app.embed_as(&token, json!({"item": "invoices"})).await;
+        answer.problem(422, "identity_unmappable");
+        assert!(app.mints().await.is_empty(), "nothing was minted");
+        let reason = app.last_record()["reason"].to_string();
+        assert!(
+            reason.contains("username") && !reason.contains("contoso.example"),
+            "{reason}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn analysis_services_on_premises() {
     let it = row("Analysis Services on-premises (`as_on_premises`)").await;

@@ -98,6 +98,57 @@ fn usernames_fit_their_source() {
     }
 }
 
+/// What SQL Server may take for `ana@contoso.com`, or for another name that somebody has.
+#[test]
+fn a_look_alike_is_no_username_for_a_paginated_report() {
+    let outcomes = |username: &str| {
+        let of_the_report = opened_as(paginated([]), named(username));
+        let inside = granted(report("R1", [plain("D1")]), |parts| {
+            parts.paginated_visuals = vec!["RDL1".into()];
+            parts.security = Security::None;
+            parts.identity = Some(named(username));
+        });
+        [of_the_report, inside].map(|item| Case::of([item]).outcome())
+    };
+    for username in [
+        "ana@contoso.com ",
+        " ana@contoso.com",
+        "ana@contoso.com\u{a0}",
+        "ana@contoso.com\u{3000}",
+        "ana@contoso.com\u{2029}",
+        "ana\u{ff20}contoso.com",  // full-width @
+        "\u{ff41}na@contoso.com",  // full-width a
+        "ana@contoso\u{2024}com",  // one dot leader
+        "ana@con\u{2075}oso.com",  // superscript five
+        "o\u{fb03}ce@contoso.com", // ligature ffi
+        "Jose\u{301}",             // a letter and its accent apart
+        "\u{212b}sa",              // the sign for angstrom
+        "ana\u{200b}@contoso.com", // zero-width space
+        "ana\u{200d}@contoso.com", // zero-width joiner
+        "\u{feff}ana@contoso.com", // byte order mark
+        "a\u{ad}na@contoso.com",   // soft hyphen
+        "ana\u{202e}@contoso.com", // right-to-left override
+        "ana\u{2060}@contoso.com", // word joiner
+        "ana\u{e0061}",            // tag
+    ] {
+        assert_eq!(
+            outcomes(username),
+            ["identity_unmappable"; 2],
+            "{username:?}"
+        );
+    }
+    for username in [
+        "ana@contoso.com",
+        "John Smith",
+        "Jos\u{e9}",
+        "\u{5c71}\u{7530} \u{592a}\u{90ce}",
+        "O'Brien, \u{160}\u{e1}rka",
+        "\u{d55c}\u{ad6d}",
+    ] {
+        assert_eq!(outcomes(username), ["planned"; 2], "{username:?}");
+    }
+}
+
 #[test]
 fn a_model_in_the_service_needs_a_username() {
     let roles_only = Identity {

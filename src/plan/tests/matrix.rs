@@ -178,7 +178,7 @@ fn table() -> String {
             Username::AsciiOrNone => "ASCII, no spaces, or none",
             Username::Windows => "Windows name or UPN",
             Username::Own => "the minter's own, filled in",
-            Username::Text => "any text",
+            Username::Text => "text in NFKC form",
         };
         let part = |part| match part {
             Part::Required => "required",
