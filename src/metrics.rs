@@ -152,7 +152,7 @@ metrics! {
     AUDIT_SYNCS Counter "embed_broker_audit_syncs_total" [] "Times that the audit file was brought to the disk";
     RELOADS Counter "embed_broker_reloads_total" ["outcome"] "Reloads of policy or configuration: taken or refused; the start counts as one";
     RELOADED Gauge "embed_broker_last_reload_timestamp_seconds" ["outcome"] "Unix time of the last reload, in seconds";
-    GENERATION Gauge "embed_broker_policy_generation" [] "Grows with every policy taken; 1 after the start";
+    GENERATION Gauge "embed_broker_policy_generation" [] "Grows with every reload taken; 1 after the start";
     STALE Gauge "embed_broker_configuration_stale" [] "1 while a faulty file keeps an older state in force";
     READY Gauge "embed_broker_ready" [] "1 while requests may be sent here";
     QUIET Counter "embed_broker_log_lines_held_back_total" [] "Log lines about refused requests that were held back in a flood";

@@ -3,11 +3,16 @@
 //! The life of a process: load and build everything → bind both listeners → serve → (reload …) → drain → flush.
 //! This is the only place that knows all stages.
 
-mod inside;
+mod demo;
+mod generation;
 mod parts;
 mod reload;
-mod stamps;
+mod start;
+mod state;
 mod status;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authn::Verifier;
-use crate::broker::Broker;
 use crate::config::{Config, Mistakes};
 use crate::entra::AccessTokens;
 use crate::http::serve::{Bounds, Listener};
@@ -34,19 +38,17 @@ use crate::policy::Policy;
 use crate::powerbi::PowerBi;
 use crate::{metrics, telemetry};
 
-pub use inside::Inside;
-use parts::Parts;
+pub use demo::DemoAccess;
+use generation::Generation;
 pub use parts::surroundings;
-use reload::{Reloader, Shared};
-
-/// How often the process looks after itself: watched files, Entra tokens, counted refusals.
-const UPKEEP: Duration = Duration::from_secs(2);
+use reload::Reloader;
+use state::ProcessState;
 
 /// Connections of operators and their tools at once.
 const OPS_CONNECTIONS: usize = 256;
 
-/// Time that listeners get to end when requests have used up `server.shutdown_grace`.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time that listeners get to close when requests have used up `server.shutdown_grace`.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A running broker.
 pub struct App {
@@ -54,7 +56,7 @@ pub struct App {
     traffic: SocketAddr,
     ops: SocketAddr,
     shutdown_grace: Duration,
-    reloads: Arc<reload::Shared>,
+    process: Arc<ProcessState>,
     reload: mpsc::Sender<()>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -72,7 +74,8 @@ pub enum StartError {
 }
 
 impl App {
-    /// Builds everything from `config` (read from `file`, which a reload reads again) and begins to serve.
+    /// Builds everything from the configuration in `file` and begins to serve. `config` is what an earlier reading of the
+    /// file gave; it is read again, together with all files that it names, so that none of them is half-written.
     ///
     /// The process listens even when Entra or an issuer cannot be reached; readiness tells.
     ///
@@ -81,26 +84,26 @@ impl App {
     pub async fn start(config: Config, file: &Path) -> Result<Self, StartError> {
         // First, so that nothing goes uncounted.
         let recorder = metrics::install();
-        let server = config.server.clone();
-        let parts = Parts::build(config, None).await?;
-        parts.verifier.warm_up();
+        let (generation, watch) = start::load(&config, file).await?;
+        let server = generation.config.server.clone();
+        generation.broker().verifier.warm_up();
+        telemetry::export(&generation.config.telemetry, &generation.outbound);
+        let process = Arc::new(ProcessState::new(generation));
+        let current = Arc::clone(&process);
         let state = AppState::new(
-            Broker::new(parts.stages(), server.request_timeout),
-            parts.edge(),
+            Box::new(move || Arc::clone(&current.current().serving)),
             server.trusted_proxies.clone(),
         );
         let traffic = bind(server.listen, "server.listen").await?;
         let ops = bind(server.ops_listen, "server.ops_listen").await?;
-        telemetry::export(&parts.config.telemetry, &parts.outbound);
         let (reload, orders) = mpsc::channel(1);
-        let reloader = Reloader::new(parts, file.to_owned(), state.clone());
-        let shared = reloader.shared();
+        let reloader = Reloader::new(Arc::clone(&process), file.to_owned(), watch);
         let app = Self {
             state: state.clone(),
             traffic: traffic.local_addr().context("server.listen")?,
             ops: ops.local_addr().context("server.ops_listen")?,
             shutdown_grace: server.shutdown_grace,
-            reloads: Arc::clone(&shared),
+            process: Arc::clone(&process),
             reload,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -109,23 +112,17 @@ impl App {
             max_in_flight: server.max_in_flight,
             request_timeout: server.request_timeout,
         };
-        app.serve(&shared, recorder.clone(), limits, [traffic, ops]);
+        app.serve(recorder.clone(), limits, [traffic, ops]);
         app.spawn_until_stop(reloader.run(orders));
-        app.spawn_until_stop(status::upkeep(Arc::clone(&shared), recorder));
-        app.spawn_until_stop(status::poll_trial_usage(Arc::clone(&shared)));
-        app.spawn_until_stop(status::warm_up(shared, state));
+        app.spawn_until_stop(status::upkeep(Arc::clone(&process), recorder));
+        app.spawn_until_stop(status::poll_trial_usage(Arc::clone(&process)));
+        app.spawn_until_stop(status::warm_up(process, state));
         tracing::info!(traffic = %app.traffic, ops = %app.ops, "listening");
         Ok(app)
     }
 
     /// Begins to serve both listeners.
-    fn serve(
-        &self,
-        shared: &Arc<Shared>,
-        recorder: PrometheusHandle,
-        limits: Limits,
-        [traffic, ops]: [TcpListener; 2],
-    ) {
+    fn serve(&self, recorder: PrometheusHandle, limits: Limits, [traffic, ops]: [TcpListener; 2]) {
         let listeners = [
             Listener::new("traffic", Bounds::default()),
             Listener::new(
@@ -137,9 +134,9 @@ impl App {
             ),
         ];
         let state = &self.state;
-        let checks = status::checks(Arc::clone(shared));
+        let checks = status::checks(Arc::clone(&self.process));
         let scrape = status::scrape(
-            Arc::clone(shared),
+            Arc::clone(&self.process),
             state.clone(),
             listeners.clone(),
             recorder,
@@ -192,9 +189,9 @@ impl App {
         self.stop.cancel();
         self.tasks.close();
         // What is left then is a client that does not take its answer.
-        let end = end.max(Instant::now() + LAST_WORDS);
+        let end = end.max(Instant::now() + CLOSE_TIMEOUT);
         let _ = tokio::time::timeout_at(end, self.tasks.wait()).await;
-        let audit = Arc::clone(&self.state.broker().stages().audit);
+        let audit = Arc::clone(&self.process.current().broker().audit);
         audit.write_counts(true).await;
         audit.flush().await;
         tracing::info!("ended");
@@ -217,7 +214,7 @@ impl App {
 /// # Errors
 /// Every mistake found.
 pub async fn check(config: Config) -> Result<(), Mistakes> {
-    Parts::build(config, None).await.map(drop)
+    Generation::build(config, None).await.map(drop)
 }
 
 /// The policy of `config` and its principals, for `explain`.
@@ -250,14 +247,15 @@ pub struct Services {
 /// # Errors
 /// Every mistake found.
 pub async fn services(config: Config) -> Result<Services, Mistakes> {
-    let parts = Parts::build(config, None).await?;
+    let (generation, _) = Generation::build(config, None).await?;
+    let broker = generation.broker();
     Ok(Services {
-        policy: parts.policy,
-        minters: parts::minters(&parts.config.principals),
-        config: parts.config,
-        verifier: parts.verifier,
-        access_tokens: parts.access_tokens,
-        powerbi: parts.powerbi,
+        policy: Arc::clone(&broker.policy),
+        minters: broker.minters.clone(),
+        verifier: Arc::clone(&broker.verifier),
+        powerbi: Arc::clone(&broker.powerbi),
+        access_tokens: Arc::clone(&generation.access_tokens),
+        config: generation.config,
     })
 }
 

@@ -1,11 +1,11 @@
-//! Everything that a configuration builds. A rebuild keeps each part whose section is unchanged, with its caches.
+//! How each part of a generation is built from its section of the configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::generation::Generation;
 use crate::audit::Audit;
 use crate::authn::Verifier;
-use crate::broker::{RateLimit, Remembered, Stages};
 use crate::config::{AuditSink, Config, Issuer, Mistake, Mistakes, Principal};
 use crate::entra::AccessTokens;
 use crate::http::Edge;
@@ -16,122 +16,14 @@ use crate::policy::{Policy, Surroundings};
 use crate::powerbi::PowerBi;
 use crate::shared_cache::SharedCache;
 
-/// What one configuration built.
-#[derive(Clone)]
-pub(super) struct Parts {
-    pub(super) config: Config,
-    pub(super) outbound: Outbound,
-    /// Content of `tls.extra_ca_file`: a changed file is a changed trust, under the same name.
-    extra_ca: Option<Vec<u8>>,
-    pub(super) verifier: Arc<Verifier>,
-    pub(super) shared: Option<Arc<SharedCache>>,
-    pub(super) rate: Arc<RateLimit>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) access_tokens: Arc<AccessTokens>,
-    pub(super) powerbi: Arc<PowerBi>,
-    pub(super) audit: Arc<Audit>,
-}
-
-impl Parts {
-    /// Builds the parts of `config`, keeping those of `previous` that it does not change. The policy is read anew.
-    ///
-    /// # Errors
-    /// Every mistake of every part.
-    pub(super) async fn build(
-        mut config: Config,
-        previous: Option<&Self>,
-    ) -> Result<Self, Mistakes> {
-        if let Some(previous) = previous {
-            config.keep_secrets_of(&previous.config);
-        }
-        // One that cannot be read is told of by whoever uses it.
-        let extra_ca = config
-            .tls
-            .extra_ca_file
-            .as_ref()
-            .and_then(|file| std::fs::read(file).ok());
-        let kept = previous.filter(|p| p.config.tls == config.tls && p.extra_ca == extra_ca);
-        let outbound = match kept {
-            Some(parts) => parts.outbound.clone(),
-            None => outbound(&config)?,
-        };
-        let mut mistakes = Vec::new();
-        let verifier = match kept.filter(|p| p.config.authn == config.authn) {
-            Some(parts) => Some(Arc::clone(&parts.verifier)),
-            None => collect(
-                Verifier::new(&config.authn, &outbound, kept.map(|p| &*p.verifier)).map(Arc::new),
-                &mut mistakes,
-            ),
-        };
-        let same_redis =
-            |p: &&Self| p.config.cache.redis == config.cache.redis && p.config.tls == config.tls;
-        let shared = match (&config.cache.redis, previous.filter(same_redis)) {
-            (_, Some(parts)) => parts.shared.clone(),
-            (Some(redis), None) => {
-                let shared = SharedCache::new(redis, &config.tls).map(Arc::new);
-                collect(shared, &mut mistakes)
-            }
-            (None, None) => None,
-        };
-        let upstream = collect(
-            upstream(&config, &outbound, shared.clone(), kept),
-            &mut mistakes,
-        );
-        let policy = collect(load_policy(&config).await, &mut mistakes);
-        let audit = match previous.filter(|p| p.config.audit == config.audit) {
-            Some(parts) => Some(Arc::clone(&parts.audit)),
-            None => collect(open_audit(&config, previous), &mut mistakes),
-        };
-        let same_rate = |p: &&Self| same_redis(p) && p.config.rate_limit == config.rate_limit;
-        let rate = match previous.filter(same_rate) {
-            Some(parts) => Arc::clone(&parts.rate),
-            None => Arc::new(RateLimit::new(&config.rate_limit).with_shared_cache(shared.clone())),
-        };
-        let (Some(verifier), Some((access_tokens, powerbi)), Some(policy), Some(audit)) =
-            (verifier, upstream, policy, audit)
-        else {
-            return Err(Mistakes(mistakes));
-        };
-        if !mistakes.is_empty() {
-            return Err(Mistakes(mistakes));
-        }
-        Ok(Self {
-            config,
-            outbound,
-            extra_ca,
-            verifier,
-            shared,
-            rate,
-            policy,
-            access_tokens,
-            powerbi,
-            audit,
-        })
-    }
-
-    /// What the broker's requests go through.
-    pub(super) fn stages(&self) -> Stages {
-        Stages {
-            verifier: Arc::clone(&self.verifier),
-            rate: Arc::clone(&self.rate),
-            policy: Arc::clone(&self.policy),
-            powerbi: Arc::clone(&self.powerbi),
-            minters: minters(&self.config.principals),
-            tokens: self.config.tokens.clone(),
-            audit: Arc::clone(&self.audit),
-            remembered: Remembered::default(),
-        }
-    }
-
-    /// What the HTTP edge goes by.
-    pub(super) fn edge(&self) -> Edge {
-        Edge::new(
-            &self.config.cors.allowed_origins,
-            self.config.authn.token_header.as_deref(),
-            self.config.authn.cookie.as_deref(),
-            self.policy.blob_headers(),
-        )
-    }
+/// What the HTTP edge goes by.
+pub(super) fn edge(config: &Config, policy: &Policy) -> Edge {
+    Edge::new(
+        &config.cors.allowed_origins,
+        config.authn.token_header.as_deref(),
+        config.authn.cookie.as_deref(),
+        policy.blob_headers(),
+    )
 }
 
 /// What the policy loader must know of the rest of the configuration.
@@ -178,7 +70,38 @@ pub(super) async fn load_policy(config: &Config) -> Result<Arc<Policy>, Vec<Mist
         .map(Arc::new)
 }
 
-fn outbound(config: &Config) -> Result<Outbound, Mistakes> {
+/// What callers are verified by: the former, when its section and the secrets that it names are unchanged.
+pub(super) fn verifier(
+    config: &Config,
+    outbound: &Outbound,
+    kept: Option<&Generation>,
+) -> Result<Arc<Verifier>, Vec<Mistake>> {
+    let former = kept.map(|kept| &kept.broker().verifier);
+    let is_same =
+        |former: &Config| former.authn == config.authn && config.verifies_by_secrets_of(former);
+    match former {
+        Some(former) if kept.is_some_and(|kept| is_same(&kept.config)) => Ok(Arc::clone(former)),
+        _ => Verifier::new(&config.authn, outbound, former.map(|it| &**it)).map(Arc::new),
+    }
+}
+
+/// Why a policy without cases does not take the place of one with some by itself. Cases stand at the end of the file: one
+/// that somebody has begun to write, and has not finished, may lack them, and with them rules and conditions.
+pub(super) fn refuse_loss_of_cases(policy: &Policy, former: &Policy) -> Option<Mistake> {
+    let lost = policy.case_count() == 0 && former.case_count() > 0;
+    lost.then(|| {
+        let file = policy.files().first();
+        let file = file.map_or_else(String::new, |file| format!("{} ", file.display()));
+        let count = former.case_count();
+        Mistake::new(
+            format!("{file}cases"),
+            format!("there are none any more, and the policy in force has {count}"),
+            "write the cases, or send SIGHUP (or restart) to load the policy without any",
+        )
+    })
+}
+
+pub(super) fn outbound(config: &Config) -> Result<Outbound, Mistakes> {
     let outbound = Outbound::new(&config.tls).map_err(|error| {
         let remedy = "name a PEM file that the broker's user may read";
         Mistakes(vec![Mistake::new(
@@ -196,18 +119,18 @@ fn outbound(config: &Config) -> Result<Outbound, Mistakes> {
 }
 
 /// The way to Power BI. What a change of the configuration does not touch goes on with its tokens.
-fn upstream(
+pub(super) fn upstream(
     config: &Config,
     outbound: &Outbound,
     shared: Option<Arc<SharedCache>>,
-    kept: Option<&Parts>,
+    kept: Option<&Generation>,
 ) -> Result<(Arc<AccessTokens>, Arc<PowerBi>), Vec<Mistake>> {
     let min_lifetime = config.tokens.min_lifetime;
     let kept = kept.filter(|p| {
         p.config.principals == config.principals && p.config.tokens.min_lifetime == min_lifetime
     });
     let tokens = match kept {
-        Some(parts) => Arc::clone(&parts.access_tokens),
+        Some(kept) => Arc::clone(&kept.access_tokens),
         None => Arc::new(AccessTokens::new(
             &config.principals,
             min_lifetime,
@@ -215,8 +138,8 @@ fn upstream(
         )?),
     };
     let kept = kept.filter(|p| p.config.tokens == config.tokens && p.config.cache == config.cache);
-    if let Some(parts) = kept {
-        return Ok((tokens, Arc::clone(&parts.powerbi)));
+    if let Some(kept) = kept {
+        return Ok((tokens, Arc::clone(&kept.broker().powerbi)));
     }
     let powerbi = PowerBi::new(
         &config.principals,
@@ -241,8 +164,12 @@ fn upstream(
     Ok((tokens, Arc::new(powerbi)))
 }
 
-fn open_audit(config: &Config, previous: Option<&Parts>) -> Result<Arc<Audit>, Vec<Mistake>> {
-    Audit::open(&config.audit, previous.map(|parts| &*parts.audit)).map_err(|error| {
+pub(super) fn open_audit(
+    config: &Config,
+    previous: Option<&Generation>,
+) -> Result<Arc<Audit>, Vec<Mistake>> {
+    let previous = previous.map(|previous| &*previous.broker().audit);
+    Audit::open(&config.audit, previous).map_err(|error| {
         let place = match config.audit.sink {
             AuditSink::File => "audit.file",
             AuditSink::Stdout => "audit.sink",
@@ -279,6 +206,10 @@ pub(super) fn minters(principals: &BTreeMap<String, Principal>) -> BTreeMap<Stri
     principals.iter().map(minter).collect()
 }
 
-fn collect<T>(result: Result<T, Vec<Mistake>>, mistakes: &mut Vec<Mistake>) -> Option<T> {
+/// The part, or what is wrong with it beside the other mistakes.
+pub(super) fn collect<T>(
+    result: Result<T, Vec<Mistake>>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<T> {
     result.map_err(|more| mistakes.extend(more)).ok()
 }

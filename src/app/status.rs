@@ -1,23 +1,25 @@
 //! Looks after the process: first success, metrics that are states, named checks for operators.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use time::OffsetDateTime;
 
-use super::UPKEEP;
-use super::parts::Parts;
-use super::reload::Shared;
+use super::generation::Generation;
+use super::state::ProcessState;
 use crate::authn::IssuerStatus;
+use crate::broker::Broker;
 use crate::http::AppState;
 use crate::http::ops::{Check, Checks, Scrape};
 use crate::http::serve::Listener;
 use crate::powerbi::BreakerState;
 use crate::shared_cache::SharedCache;
 use crate::{entra, metrics, powerbi};
+
+/// How often the process looks after itself: Entra tokens, counted refusals.
+const UPKEEP: Duration = Duration::from_secs(2);
 
 /// How often the default principal is tried until it first succeeds. Entra's own cool-downs bound the calls.
 const FIRST_TRIES: Duration = Duration::from_millis(250);
@@ -32,14 +34,14 @@ const TRIAL_FIRST: Duration = Duration::from_secs(2 * 60);
 const TRIAL_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Fetches what the first caller would wait for, and declares the process ready once the default principal has a token.
-pub(super) async fn warm_up(shared: Arc<Shared>, app: AppState) {
-    if let Some(cache) = shared.parts.load().shared.clone() {
+pub(super) async fn warm_up(process: Arc<ProcessState>, app: AppState) {
+    if let Some(cache) = process.current().shared_cache.clone() {
         // So that a new replica mints nothing that the others have; never longer than a connection may take.
         let _ = tokio::time::timeout(FIRST_LOOK, async move { cache.tend().await }).await;
     }
     loop {
-        let parts = shared.parts.load_full();
-        if parts.access_tokens.with_life("default").await.is_ok() {
+        let generation = process.current();
+        if generation.access_tokens.with_life("default").await.is_ok() {
             break;
         }
         tokio::time::sleep(FIRST_TRIES).await;
@@ -49,26 +51,26 @@ pub(super) async fn warm_up(shared: Arc<Shared>, app: AppState) {
 }
 
 /// Keeps every principal's token young and the trail's counts current, and forgets idle callers.
-pub(super) async fn upkeep(shared: Arc<Shared>, recorder: PrometheusHandle) {
+pub(super) async fn upkeep(process: Arc<ProcessState>, recorder: PrometheusHandle) {
     let mut ticks = tokio::time::interval(UPKEEP);
     let mut forgotten = Instant::now();
     loop {
         ticks.tick().await;
-        let parts = shared.parts.load_full();
-        for principal in parts.config.principals.keys() {
+        let generation = process.current();
+        for principal in generation.config.principals.keys() {
             // Apart, so that an Entra that does not answer delays nothing here; its cool-downs bound the calls.
-            let (tokens, principal) = (Arc::clone(&parts.access_tokens), principal.clone());
+            let (tokens, principal) = (Arc::clone(&generation.access_tokens), principal.clone());
             tokio::spawn(async move { tokens.with_life(&principal).await.map(drop) });
         }
-        if let Some(cache) = parts.shared.clone() {
+        if let Some(cache) = generation.shared_cache.clone() {
             tokio::spawn(async move { cache.tend().await });
         }
         if forgotten.elapsed() >= FORGET_IDLE {
             forgotten = Instant::now();
-            let rate = Arc::clone(&parts.rate);
+            let rate = Arc::clone(&generation.broker().rate);
             tokio::task::spawn_blocking(move || rate.forget_idle());
         }
-        parts.audit.write_counts(false).await;
+        generation.broker().audit.write_counts(false).await;
         recorder.run_upkeep();
     }
 }
@@ -84,19 +86,19 @@ impl Trial {
 }
 
 /// Asks now and then how much of the trial allowance is used: far from any request.
-pub(super) async fn poll_trial_usage(shared: Arc<Shared>) {
+pub(super) async fn poll_trial_usage(process: Arc<ProcessState>) {
     tokio::time::sleep(TRIAL_FIRST).await;
     loop {
-        ask_trial_usage(&shared.parts.load_full(), &shared.trial).await;
+        ask_trial_usage(&process.current(), &process.trial).await;
         tokio::time::sleep(TRIAL_EVERY).await;
     }
 }
 
-async fn ask_trial_usage(parts: &Parts, trial: &Trial) {
+async fn ask_trial_usage(generation: &Generation, trial: &Trial) {
     let mut percents = BTreeMap::new();
-    for principal in parts.config.principals.keys() {
+    for principal in generation.config.principals.keys() {
         // A failure is logged where it happens.
-        if let Ok(usage) = parts.powerbi.trial_usage(principal).await
+        if let Ok(usage) = generation.broker().powerbi.trial_usage(principal).await
             && let Some(percent) = usage.percent
         {
             percents.insert(principal.clone(), percent);
@@ -107,32 +109,37 @@ async fn ask_trial_usage(parts: &Parts, trial: &Trial) {
 
 /// Gives every metric, with the states as they are at this moment.
 pub(super) fn scrape(
-    shared: Arc<Shared>,
+    process: Arc<ProcessState>,
     app: AppState,
     listeners: [Listener; 2],
     recorder: PrometheusHandle,
 ) -> Scrape {
     Arc::new(move || {
-        let parts = shared.parts.load_full();
-        measure_process(&shared, &app, &listeners);
-        measure_upstream(&parts);
-        for (principal, percent) in shared.trial.percents().iter() {
+        let generation = process.current();
+        measure_process(&app, &listeners);
+        measure_generation(&generation);
+        measure_reloads(&process);
+        measure_upstream(&generation);
+        for (principal, percent) in process.trial.percents().iter() {
             metrics::trial_usage(principal, *percent);
         }
         recorder.render()
     })
 }
 
-fn measure_process(shared: &Shared, app: &AppState, listeners: &[Listener]) {
-    let parts = shared.parts.load();
+fn measure_process(app: &AppState, listeners: &[Listener]) {
     for listener in listeners {
         metrics::connections(listener.name(), listener.open_connections());
     }
     metrics::in_flight(app.life().in_flight());
     metrics::process(app.life().is_ready(), env!("CARGO_PKG_VERSION"));
-    metrics::cache_bytes(parts.powerbi.cache_bytes());
-    metrics::rate_limit_keys(parts.rate.callers());
-    let audit = parts.audit.status();
+}
+
+fn measure_generation(generation: &Generation) {
+    let broker = generation.broker();
+    metrics::cache_bytes(broker.powerbi.cache_bytes());
+    metrics::rate_limit_keys(broker.rate.callers());
+    let audit = broker.audit.status();
     metrics::audit(
         audit.failing,
         audit.written,
@@ -140,21 +147,22 @@ fn measure_process(shared: &Shared, app: &AppState, listeners: &[Listener]) {
         audit.syncs,
         audit.waiting,
     );
-    metrics::configuration(
-        shared.generation.load(Ordering::Relaxed),
-        !configuration(shared).ok,
-    );
-    for (taken, at) in [true, false].into_iter().zip(shared.last()) {
+}
+
+fn measure_reloads(process: &ProcessState) {
+    metrics::configuration(process.current().number, !configuration(process).ok);
+    let reloads = process.reloads();
+    for (taken, at) in [(true, reloads.last_taken), (false, reloads.last_refused)] {
         if let Some(at) = at {
             metrics::last_reload(taken, at);
         }
     }
 }
 
-fn measure_upstream(parts: &Parts) {
+fn measure_upstream(generation: &Generation) {
     let now = OffsetDateTime::now_utc();
     let left = |until: OffsetDateTime| (until - now).as_seconds_f64();
-    for (principal, status) in parts.access_tokens.status() {
+    for (principal, status) in generation.access_tokens.status() {
         let token = status.token_expires_at.map_or(0.0, left).max(0.0);
         metrics::entra_token_remaining(principal, token);
         for (index, credential) in status.credentials.iter().enumerate() {
@@ -164,12 +172,12 @@ fn measure_upstream(parts: &Parts) {
             }
         }
     }
-    for issuer in parts.verifier.statuses() {
+    for issuer in generation.broker().verifier.statuses() {
         if let Some(age) = issuer.age {
             metrics::jwks_age(&issuer.name, age.as_secs_f64());
         }
     }
-    for status in parts.powerbi.status() {
+    for status in generation.broker().powerbi.status() {
         let open = matches!(status.breaker, BreakerState::Open { .. });
         let throttled = status.throttled_for.unwrap_or_default();
         metrics::principal(&status.principal, open, throttled);
@@ -177,20 +185,21 @@ fn measure_upstream(parts: &Parts) {
 }
 
 /// Every named check, as the operators' `/readyz` shows it.
-pub(super) fn checks(shared: Arc<Shared>) -> Checks {
+pub(super) fn checks(process: Arc<ProcessState>) -> Checks {
     Arc::new(move || {
-        let parts = shared.parts.load_full();
-        let mut checks = vec![configuration(&shared), audit(&parts)];
-        checks.extend(parts.verifier.statuses().into_iter().map(issuer));
-        checks.extend(parts.access_tokens.status().into_iter().map(entra));
-        checks.extend(parts.powerbi.status().iter().map(power_bi));
-        checks.extend(parts.shared.as_deref().map(redis));
+        let generation = process.current();
+        let broker = generation.broker();
+        let mut checks = vec![configuration(&process), audit(broker)];
+        checks.extend(broker.verifier.statuses().into_iter().map(issuer));
+        checks.extend(generation.access_tokens.status().into_iter().map(entra));
+        checks.extend(broker.powerbi.status().iter().map(power_bi));
+        checks.extend(generation.shared_cache.as_deref().map(redis));
         checks
     })
 }
 
-fn audit(parts: &Parts) -> Check {
-    let ok = !parts.audit.status().failing;
+fn audit(broker: &Broker) -> Check {
+    let ok = !broker.audit.status().failing;
     let reason = if ok {
         "records are written"
     } else {
@@ -275,19 +284,22 @@ fn redis(shared: &SharedCache) -> Check {
     }
 }
 
-/// How the last reload went.
-fn configuration(shared: &Shared) -> Check {
-    let (refusal, faulty) = (shared.refusal.load(), shared.faulty_secrets.load());
-    let mut reasons: Vec<String> = faulty
-        .iter()
-        .map(|(key, error)| format!("{key}: {error}"))
-        .collect();
-    if let Some(refusal) = &**refusal {
-        reasons.insert(
-            0,
-            format!("the last reload was refused and the former state goes on: {refusal}"),
-        );
-    }
+/// How the last reloads went.
+fn configuration(process: &ProcessState) -> Check {
+    let reloads = process.reloads();
+    let refused = [&reloads.refused, &reloads.refused_policy];
+    let refused = refused.into_iter().flatten().map(|refusal| {
+        format!("the last reload was refused and the former state goes on: {refusal}")
+    });
+    let faulty = reloads.faulty_secrets.iter();
+    let faulty = faulty.map(|(key, error)| format!("{key}: {error}"));
+    let changing = reloads.keeps_changing.iter().map(|file| {
+        format!(
+            "{} keeps changing, so it is not loaded: write changes to another file and rename it to this name",
+            file.display()
+        )
+    });
+    let reasons: Vec<String> = refused.chain(faulty).chain(changing).collect();
     let ok = reasons.is_empty();
     let reason = if ok {
         "loaded".to_owned()

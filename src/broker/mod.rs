@@ -4,8 +4,8 @@
 //!
 //! Why authentication happens in here and not in an extractor: only so does a refused token get its audit record.
 //!
-//! The stages are replaced as a whole when policy or configuration are reloaded. A request takes one
-//! [`Stages`] at its start and keeps it, so that no request sees half of a reload.
+//! A [`Broker`] never changes: when policy or configuration are reloaded, requests that begin from then on go to another
+//! one. So no request sees half of a reload.
 
 mod code;
 mod error;
@@ -18,7 +18,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rand::Rng as _;
 use secrecy::SecretString;
 use time::OffsetDateTime;
@@ -56,14 +55,8 @@ macro_rules! stage {
     };
 }
 
-/// The broker of one process.
+/// Everything that a request goes through.
 pub struct Broker {
-    stages: ArcSwap<Stages>,
-    request_timeout: Duration,
-}
-
-/// Everything a request goes through; replaced as a whole at a reload.
-pub struct Stages {
     /// Who is calling?
     pub verifier: Arc<Verifier>,
     /// How often may they?
@@ -80,6 +73,8 @@ pub struct Stages {
     pub audit: Arc<Audit>,
     /// What was decided and planned by these stages.
     pub remembered: Remembered,
+    /// Time for one request.
+    pub request_timeout: Duration,
 }
 
 /// A request for an embed token, with whatever was wrong about its parts.
@@ -110,31 +105,11 @@ impl Issued {
 }
 
 impl Broker {
-    /// A broker over `stages`.
-    #[must_use]
-    pub fn new(stages: Stages, request_timeout: Duration) -> Self {
-        Self {
-            stages: ArcSwap::from_pointee(stages),
-            request_timeout,
-        }
-    }
-
-    /// Lets requests that begin from now on go through `stages`.
-    pub fn replace(&self, stages: Stages) {
-        self.stages.store(Arc::new(stages));
-    }
-
-    /// The stages that a request beginning now would go through.
-    #[must_use]
-    pub fn stages(&self) -> Arc<Stages> {
-        self.stages.load_full()
-    }
-
     /// Opens the audit record of a request; see [`Recording::finish`].
     #[must_use]
     pub fn record(&self, event: Event, request_id: String, client: Option<IpAddr>) -> Recording {
         let record = AuditRecord::new(event, request_id, client, OffsetDateTime::now_utc());
-        Recording::new(Arc::clone(&self.stages.load().audit), record)
+        Recording::new(Arc::clone(&self.audit), record)
     }
 
     /// Embed configuration and token for the items that `request` asks for.
@@ -146,12 +121,11 @@ impl Broker {
         request: EmbedRequest,
         recording: &Recording,
     ) -> Result<Issued, Error> {
-        let stages = self.stages.load_full();
         let deadline = self.deadline();
 
-        let caller = stages.admit(request.token.as_ref(), recording).await?;
+        let caller = self.admit(request.token.as_ref(), recording).await?;
         recording.admitted(&request.ask.items, request.ask.target.as_deref());
-        let case = Case::new(&stages, &caller, &request, deadline);
+        let case = Case::new(self, &caller, &request, deadline);
         let planned = case.plan(recording).await?;
         let (planned, token, provenance) = case.mint(planned, recording).await?;
 
@@ -173,10 +147,9 @@ impl Broker {
         token: Option<BearerToken>,
         recording: &Recording,
     ) -> Result<Vec<CatalogueEntry>, Error> {
-        let stages = self.stages.load_full();
-        let caller = stages.admit(token.as_ref(), recording).await?;
+        let caller = self.admit(token.as_ref(), recording).await?;
         recording.admitted(&[], None);
-        Ok(stages.policy.catalogue(&caller))
+        Ok(self.policy.catalogue(&caller))
     }
 
     /// The reports that an item with `report: "*"` may be aimed at.
@@ -189,22 +162,19 @@ impl Broker {
         item: String,
         recording: &Recording,
     ) -> Result<Vec<Target>, Error> {
-        let stages = self.stages.load_full();
         let deadline = self.deadline();
-        let caller = stages.admit(token.as_ref(), recording).await?;
+        let caller = self.admit(token.as_ref(), recording).await?;
         recording.admitted(std::slice::from_ref(&item), None);
-        let grant = note_refusal(stages.policy.decide_targets(&caller, &item), recording)?;
+        let grant = note_refusal(self.policy.decide_targets(&caller, &item), recording)?;
         recording.granted(std::slice::from_ref(&grant));
-        let targets = stages.powerbi.targets(&grant, deadline).await;
+        let targets = self.powerbi.targets(&grant, deadline).await;
         Ok(targets.inspect_err(|error| recording.failed_upstream(error))?)
     }
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.request_timeout.saturating_sub(MARGIN)
     }
-}
 
-impl Stages {
     /// Verifies the caller and counts the request.
     async fn admit(
         &self,
@@ -229,7 +199,7 @@ impl Stages {
 
 /// One caller's request, on its way to a token.
 struct Case<'a> {
-    stages: &'a Stages,
+    broker: &'a Broker,
     caller: &'a Caller,
     request: &'a EmbedRequest,
     deadline: Instant,
@@ -239,14 +209,14 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(
-        stages: &'a Stages,
+        broker: &'a Broker,
         caller: &'a Caller,
         request: &'a EmbedRequest,
         deadline: Instant,
     ) -> Self {
-        let timeless = request.blobs.is_empty() && !stages.tokens.bind_to_caller_session;
+        let timeless = request.blobs.is_empty() && !broker.tokens.bind_to_caller_session;
         Self {
-            stages,
+            broker,
             caller,
             request,
             deadline,
@@ -258,14 +228,14 @@ impl<'a> Case<'a> {
 
     /// Decides and plans, or remembers what would come of it.
     async fn plan(&self, recording: &Recording) -> Result<Arc<Planned>, Error> {
-        let known = self.key.and_then(|key| self.stages.remembered.get(&key));
+        let known = self.key.and_then(|key| self.broker.remembered.get(&key));
         if let Some(planned) = known {
             recording.granted(&planned.grants);
             recording.planned(&planned.plan);
             return Ok(planned);
         }
         let decided =
-            stage!("decide").in_scope(|| self.stages.policy.decide(self.caller, &self.request.ask));
+            stage!("decide").in_scope(|| self.broker.policy.decide(self.caller, &self.request.ask));
         let grants = note_refusal(decided, recording)?;
         recording.granted(&grants);
         self.plan_for(grants.into(), Freshness::Cached, recording)
@@ -278,7 +248,7 @@ impl<'a> Case<'a> {
         mut planned: Arc<Planned>,
         recording: &Recording,
     ) -> Result<(Arc<Planned>, EmbedToken, Provenance), Error> {
-        let powerbi = &self.stages.powerbi;
+        let powerbi = &self.broker.powerbi;
         let minted = |plan| powerbi.cached(plan, OffsetDateTime::now_utc()).is_some();
         // A master user without identity sees every row: whether the dataset still has none to hide is asked anew.
         if planned.plan.needs_fresh_facts() && !minted(&planned.plan) {
@@ -332,26 +302,26 @@ impl<'a> Case<'a> {
         freshness: Freshness,
         recording: &Recording,
     ) -> Result<Arc<Planned>, Error> {
-        let stages = self.stages;
+        let broker = self.broker;
         let principal = grants.first().map(Grant::principal).unwrap_or_default();
-        let minter = stages
+        let minter = broker
             .minters
             .get(principal)
             .ok_or_else(|| Error::UnknownPrincipal(principal.to_owned()))?;
         let target = self.request.ask.target.as_deref();
-        let (artifacts, facts) = stages
+        let (artifacts, facts) = broker
             .powerbi
             .look_up(&grants, target, freshness, self.deadline)
             .instrument(stage!("look up"))
             .await
             .inspect_err(|error| recording.failed_upstream(error))?;
-        let session_ends = stages
+        let session_ends = broker
             .tokens
             .bind_to_caller_session
             .then(|| self.caller.expires_at());
         let circumstances = Circumstances {
             minter,
-            lifetime: stages.tokens.lifetime,
+            lifetime: broker.tokens.lifetime,
             session_ends,
             blobs: &self.request.blobs,
             now: OffsetDateTime::now_utc(),
@@ -365,7 +335,7 @@ impl<'a> Case<'a> {
             facts,
         });
         if let Some(key) = self.key {
-            stages.remembered.insert(key, Arc::clone(&planned));
+            broker.remembered.insert(key, Arc::clone(&planned));
         }
         Ok(planned)
     }
@@ -376,7 +346,7 @@ impl<'a> Case<'a> {
         recording: &Recording,
     ) -> Result<(EmbedToken, Provenance), powerbi::Error> {
         let span = stage!("mint", principal = plan.minter().name, source = Empty);
-        let powerbi = &self.stages.powerbi;
+        let powerbi = &self.broker.powerbi;
         powerbi
             .token(plan, OffsetDateTime::now_utc(), self.deadline)
             .instrument(span.clone())

@@ -115,10 +115,11 @@ async fn everything(args: &Args, signals: Signals, folder: &Path) -> Result<(), 
 
 /// What the demo page may ask the broker beside it.
 fn insight(app: &App) -> Insight {
-    let (policy, verdict, tokens) = (app.inside(), app.inside(), app.inside());
+    let broker = app.demo_access();
+    let (policy, reloads, tokens) = (broker.clone(), broker.clone(), broker);
     Insight {
         explain: Box::new(move |question| why::why(&policy.policy(), question)),
-        judged: Box::new(move || verdict.judged()),
+        judged: Box::new(move || reloads.policy_reloads()),
         forget_tokens: Box::new(move || tokens.forget_tokens()),
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use config::{Environment, File, FileFormat, Value, ValueKind};
 
 use super::shape::shape;
-use super::{Config, Credential, Redis, Secret, SecretError, secret::Plain, validate};
+use super::{Config, Credential, Secret, SecretError, secret::Plain, validate};
 
 /// Prefix of the variables that override scalars.
 const ENV_PREFIX: &str = "EMBED_BROKER";
@@ -113,81 +113,6 @@ impl Config {
         (config.tls.extra_ca_file, config.audit.file) = (None, None);
         validate::check(&config, &mut mistakes);
         (Some(config), mistakes)
-    }
-
-    /// Every secret that may come from a file, with its key path.
-    pub fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
-        let issuers = self
-            .authn
-            .issuers
-            .iter()
-            .enumerate()
-            .flat_map(|(i, issuer)| {
-                let hmac = issuer
-                    .hmac_secrets
-                    .iter()
-                    .map(move |s| (format!("authn.issuers[{i}].hmac_secret"), s));
-                hmac.chain(
-                    issuer
-                        .jwks
-                        .iter()
-                        .map(move |s| (format!("authn.issuers[{i}].jwks_file"), s)),
-                )
-            });
-        let principals = self.principals.iter().flat_map(|(name, principal)| {
-            principal
-                .credentials
-                .iter()
-                .enumerate()
-                .flat_map(move |(i, credential)| {
-                    let key = format!("principals.{name}.credentials[{i}]");
-                    match credential {
-                        Credential::ClientSecret(c) => vec![(format!("{key}.secret"), &c.resolved)],
-                        Credential::ClientCertificate(c) => {
-                            std::iter::once((format!("{key}.certificate"), &c.resolved))
-                                .chain(
-                                    c.resolved_password
-                                        .iter()
-                                        .map(|p| (format!("{key}.password"), p)),
-                                )
-                                .collect()
-                        }
-                        Credential::MasterUser(u) => vec![(format!("{key}.password"), &u.resolved)],
-                        Credential::WorkloadIdentity(_) | Credential::ManagedIdentity(_) => {
-                            Vec::new()
-                        }
-                    }
-                })
-        });
-        let redis = self.cache.redis.iter().flat_map(Redis::secrets);
-        issuers.chain(principals).chain(redis)
-    }
-
-    /// Takes over the sections of `previous` that are the same, so that whoever holds a secret of theirs goes on seeing
-    /// its [refreshes](Secret::refresh).
-    pub fn keep_secrets_of(&mut self, previous: &Self) {
-        for issuer in &mut self.authn.issuers {
-            if let Some(same) = previous
-                .authn
-                .issuers
-                .iter()
-                .find(|former| *former == issuer)
-            {
-                *issuer = same.clone();
-            }
-        }
-        for (name, principal) in &mut self.principals {
-            if let Some(same) = previous
-                .principals
-                .get(name)
-                .filter(|former| *former == principal)
-            {
-                *principal = same.clone();
-            }
-        }
-        if self.cache.redis == previous.cache.redis {
-            self.cache.redis.clone_from(&previous.cache.redis);
-        }
     }
 
     /// Makes paths relative to the file's folder and reads every secret.

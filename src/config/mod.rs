@@ -11,6 +11,7 @@ mod load;
 mod platform;
 mod principal;
 mod redis;
+mod rotation;
 mod secret;
 mod shape;
 mod units;
@@ -34,6 +35,7 @@ pub use principal::{
     ClientCertificate, ClientSecret, Credential, ManagedIdentity, MasterUser, Principal,
     WorkloadIdentity,
 };
+pub use rotation::Rotations;
 pub use secret::{Secret, SecretError};
 pub use validate::{is_loopback, secure_or_loopback};
 

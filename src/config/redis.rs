@@ -11,6 +11,9 @@ use url::Url;
 use super::load::SecretReader;
 use super::{Mistake, Redis, Secret, is_loopback};
 
+/// Key paths of the keys, in their order.
+const KEYS: [&str; 2] = ["cache.redis.key", "cache.redis.key_previous"];
+
 const MAKE_A_KEY: &str = "make one with `openssl rand -hex 32`, the same for every replica";
 
 impl Redis {
@@ -49,13 +52,12 @@ impl Redis {
         decode(&key.current())
     }
 
-    /// Every secret with its key path.
-    pub(super) fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
-        let keys = ["cache.redis.key", "cache.redis.key_previous"];
-        let keys = keys.into_iter().zip(&self.keys);
-        std::iter::once(("cache.redis.url", &self.resolved_url))
-            .chain(keys)
-            .map(|(name, secret)| (name.to_owned(), secret))
+    /// Visits every secret with its key path.
+    pub(super) fn visit_secrets(&mut self, visit: &mut impl FnMut(String, &mut Secret)) {
+        visit("cache.redis.url".to_owned(), &mut self.resolved_url);
+        for (place, key) in KEYS.into_iter().zip(&mut self.keys) {
+            visit(place.to_owned(), key);
+        }
     }
 
     pub(super) fn resolve(&mut self, reader: &mut SecretReader<'_>) {
@@ -91,9 +93,9 @@ impl Redis {
                       allow_plaintext: true";
         let problem = self.url().err().unwrap_or_default();
         unless(problem.is_empty(), "cache.redis.url", problem, remedy);
-        for (place, key) in self.secrets().skip(1) {
+        for (place, key) in KEYS.into_iter().zip(&self.keys) {
             let fine = Self::key_bytes(key).is_some();
-            unless(fine, &place, "is not 32 bytes as hex or base64", MAKE_A_KEY);
+            unless(fine, place, "is not 32 bytes as hex or base64", MAKE_A_KEY);
         }
         let printable = self.prefix.bytes().all(|b| b.is_ascii_graphic());
         unless(

@@ -1,8 +1,8 @@
 //! Secrets given as a value, a file or an environment variable.
 //!
-//! A [`Secret`] never shows its value in `Debug`. One that comes from a file is re-read by
-//! [`refresh`](Secret::refresh), which the reload task calls every few seconds: whoever holds a clone sees the new
-//! value at its next use. A file that has become unreadable or empty is not taken; the old value goes on.
+//! A [`Secret`] never shows its value in `Debug`. One that comes from a file is [read again](Secret::read_again) when
+//! the file changes. Clones share their value: one that is [replaced](Secret::replace) is seen by all of them at their
+//! next use.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,24 +112,45 @@ impl Secret {
         self.0.value.load().version
     }
 
-    /// Reads a file again; true when the value has changed.
+    /// The file that it comes from.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match &self.0.source {
+            Source::File(path) => Some(path),
+            Source::Unset | Source::Inline(_) | Source::Env(_) => None,
+        }
+    }
+
+    /// Whether both hold the same value.
+    #[must_use]
+    pub fn has_value_of(&self, other: &Self) -> bool {
+        self.current().expose_secret() == other.current().expose_secret()
+    }
+
+    /// A secret of the same source with the value that its file holds now; those that share this one keep theirs.
     ///
     /// # Errors
-    /// When the file cannot be read or is empty; the old value stays.
-    pub fn refresh(&self) -> Result<bool, SecretError> {
-        let Source::File(path) = &self.0.source else {
-            return Ok(false);
-        };
-        let text = read(path)?;
-        let old = self.0.value.load();
-        if old.text.expose_secret() == text.expose_secret() {
-            return Ok(false);
+    /// When the file cannot be read or is empty.
+    pub(super) fn read_again(&self) -> Result<Self, SecretError> {
+        self.file()
+            .map_or_else(|| Ok(self.clone()), Self::from_file)
+    }
+
+    /// Gives this secret, and all that share it, another value.
+    pub(super) fn replace(&self, text: SecretString) {
+        let version = self.version() + 1;
+        self.0.value.store(Arc::new(Value { text, version }));
+    }
+
+    /// Takes the value that the file holds now; true when it is another one.
+    #[cfg(test)]
+    pub(crate) fn refresh(&self) -> Result<bool, SecretError> {
+        let read = self.read_again()?;
+        let changed = !self.has_value_of(&read);
+        if changed {
+            self.replace(read.current());
         }
-        self.0.value.store(Arc::new(Value {
-            text,
-            version: old.version + 1,
-        }));
-        Ok(true)
+        Ok(changed)
     }
 }
 

@@ -5,7 +5,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::extract::RequestId;
 
-/// Settings of the edge; replaced as a whole at a reload.
+/// Settings of the edge.
 #[derive(Clone, Debug)]
 pub struct Edge {
     /// Header, set by a gateway, that carries the caller's token.

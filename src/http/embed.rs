@@ -1,7 +1,9 @@
 //! `POST /embed-token`.
 
+use std::sync::Arc;
+
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde::de::value::StringDeserializer;
@@ -10,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{AppState, extract, problem::Problem};
+use super::{Serving, extract, problem::Problem};
 use crate::broker::{Access, Ask, Code, EmbedRequest, Issued, Recording};
 
 /// Most items in one request, counted as sent.
@@ -66,19 +68,18 @@ struct EmbedConfig<'a> {
 
 /// Answers with a token and, for each item, what the page needs.
 pub(super) async fn embed_token(
-    State(app): State<AppState>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(recording): Extension<Recording>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let edge = app.edge();
+    let Serving { edge, broker } = &*serving;
     let (parts, body) = request.into_parts();
-    let token = extract::credential(&edge, &parts)?;
-    let blobs = extract::blobs(&edge, &parts.headers)?;
+    let token = extract::credential(edge, &parts)?;
+    let blobs = extract::blobs(edge, &parts.headers)?;
     let ask = extract::json::<Body>(&parts.headers, body)
         .await?
         .try_into()?;
-    let issued = app
-        .broker()
+    let issued = broker
         .embed_token(EmbedRequest { token, ask, blobs }, &recording)
         .await?;
     let body = Answer::from(&issued)

@@ -1,13 +1,15 @@
 //! `GET /items` and `GET /items/{item}/targets`: what a page needs for its menus.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Request};
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
 
-use super::{AppState, extract, problem::Problem};
+use super::{Serving, extract, problem::Problem};
 use crate::broker::{Access, Code, Denied, Error, Kind, Recording};
 
 #[derive(Serialize)]
@@ -39,12 +41,12 @@ struct Target {
 
 /// The caller's catalogue.
 pub(super) async fn items(
-    State(app): State<AppState>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(recording): Extension<Recording>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let token = extract::credential(&app.edge(), &request.into_parts().0)?;
-    let entries = app.broker().items(token, &recording).await?;
+    let token = extract::credential(&serving.edge, &request.into_parts().0)?;
+    let entries = serving.broker.items(token, &recording).await?;
     let items = entries.into_iter().map(|entry| Entry {
         item: entry.item,
         title: entry.title,
@@ -63,14 +65,14 @@ pub(super) async fn items(
 
 /// The reports that an item with `report: "*"` may be aimed at.
 pub(super) async fn targets(
-    State(app): State<AppState>,
+    Extension(serving): Extension<Arc<Serving>>,
     Extension(recording): Extension<Recording>,
     item: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let token = extract::credential(&app.edge(), &request.into_parts().0)?;
+    let token = extract::credential(&serving.edge, &request.into_parts().0)?;
     let Path(item) = item.map_err(|_| Problem::new(Code::NotFound, "the path is no UTF-8"))?;
-    let targets = app.broker().targets(token, item, &recording).await;
+    let targets = serving.broker.targets(token, item, &recording).await;
     let targets = targets.map_err(|error| match error {
         // The request has no fault that another body or header could mend: the path names something that is not there.
         Error::Denied(Denied::Unfit { .. }) => {

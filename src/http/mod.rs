@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -48,9 +47,19 @@ pub const OPENAPI: &str = include_str!("../../openapi.yaml");
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
 
+/// What a request is served with, from its start to its end. A reload replaces it as a whole.
+pub struct Serving {
+    /// Settings of the edge.
+    pub edge: Edge,
+    /// Everything behind it.
+    pub broker: Broker,
+}
+
+/// Gives what a request that begins now is served with.
+pub type CurrentServing = Box<dyn Fn() -> Arc<Serving> + Send + Sync>;
+
 struct Shared {
-    broker: Broker,
-    edge: ArcSwap<Edge>,
+    current: CurrentServing,
     life: Life,
     quiet: quiet::Quiet,
     trusted_proxies: Vec<IpNet>,
@@ -76,32 +85,19 @@ pub struct Limits {
 impl AppState {
     /// The state of one process.
     #[must_use]
-    pub fn new(broker: Broker, edge: Edge, trusted_proxies: Vec<IpNet>) -> Self {
-        let edge = ArcSwap::from_pointee(edge);
+    pub fn new(current: CurrentServing, trusted_proxies: Vec<IpNet>) -> Self {
         Self(Arc::new(Shared {
-            broker,
-            edge,
+            current,
             life: Life::default(),
             quiet: quiet::Quiet::default(),
             trusted_proxies,
         }))
     }
 
-    /// The broker.
+    /// What a request that begins now is served with. Asked once a request, which then hands it on.
     #[must_use]
-    pub fn broker(&self) -> &Broker {
-        &self.0.broker
-    }
-
-    /// The edge's settings for a request that begins now.
-    #[must_use]
-    pub fn edge(&self) -> Arc<Edge> {
-        self.0.edge.load_full()
-    }
-
-    /// Lets requests that begin from now on use `edge`.
-    pub fn replace_edge(&self, edge: Edge) {
-        self.0.edge.store(Arc::new(edge));
+    fn serving(&self) -> Arc<Serving> {
+        (self.0.current)()
     }
 
     /// Where the process is in its life.

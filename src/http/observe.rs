@@ -5,6 +5,7 @@
 //! written, the answer (and the token in it) is thrown away.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -19,7 +20,7 @@ use tracing::{Instrument as _, Span};
 
 use super::extract::{Peer, RequestId, client};
 use super::gate::Gate;
-use super::{AppState, Problem};
+use super::{AppState, Problem, Serving};
 use crate::broker::{Code, Event, Recording};
 use crate::metrics::{self, Route};
 use crate::telemetry;
@@ -28,6 +29,7 @@ use crate::telemetry;
 #[derive(Clone)]
 struct Inward {
     app: AppState,
+    serving: Arc<Serving>,
     /// None for routes that do no work.
     gate: Option<Gate>,
     next: Next,
@@ -41,9 +43,12 @@ pub(super) async fn observe(
     let began = Instant::now();
     let id = RequestId::of(request.headers());
     let route = route(&request);
-    let recording = record(&app, &request, route, &id);
+    // From here to its end the request is served with these: no reload reaches it.
+    let serving = app.serving();
+    let recording = record(&app, &serving, &request, route, &id);
     if let Some(recording) = &recording {
         request.extensions_mut().insert(recording.clone());
+        request.extensions_mut().insert(Arc::clone(&serving));
     }
     let span = tracing::info_span!(
         "request",
@@ -58,6 +63,7 @@ pub(super) async fn observe(
     let gate = works(route, request.method()).then_some(gate);
     let inward = Inward {
         app: app.clone(),
+        serving,
         gate,
         next,
     };
@@ -111,17 +117,17 @@ async fn answer(
     response
 }
 
-/// The allowed origins and headers may change at a reload, so the layer is taken anew for each request of a browser.
+/// The allowed origins and headers may change at a reload, so each request of a browser brings its layer.
 async fn cors(inward: Inward, request: Request) -> Response {
     if !request.headers().contains_key(ORIGIN) {
         return inward.run(request).await;
     }
-    let edge = inward.app.edge();
+    let serving = Arc::clone(&inward.serving);
     let inward = service_fn(move |request: Request| {
         let inward = inward.clone();
         async move { Ok::<_, Infallible>(inward.run(request).await) }
     });
-    match edge.cors().layer(inward).oneshot(request).await {
+    match serving.edge.cors().layer(inward).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     }
@@ -152,7 +158,13 @@ fn log(app: &AppState, problem: &Problem) {
     }
 }
 
-fn record(app: &AppState, request: &Request, route: Route, id: &RequestId) -> Option<Recording> {
+fn record(
+    app: &AppState,
+    serving: &Serving,
+    request: &Request,
+    route: Route,
+    id: &RequestId,
+) -> Option<Recording> {
     let event = match route {
         Route::EmbedToken => Event::EmbedToken,
         Route::Items => Event::Items,
@@ -165,7 +177,7 @@ fn record(app: &AppState, request: &Request, route: Route, id: &RequestId) -> Op
     }
     let peer = request.extensions().get::<Peer>().copied();
     let address = client(peer, request.headers(), &app.0.trusted_proxies);
-    Some(app.broker().record(event, id.0.clone(), address))
+    Some(serving.broker.record(event, id.0.clone(), address))
 }
 
 /// Whether a handler does work for it: what a route answers beside refusals stands here as in the router.

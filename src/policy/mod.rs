@@ -229,6 +229,12 @@ impl Policy {
         self.rules.len()
     }
 
+    /// How many cases it brings.
+    #[must_use]
+    pub fn case_count(&self) -> usize {
+        self.cases.len()
+    }
+
     /// Decides what `caller` may do with each item asked for. One grant an item, repeats folded, in the order asked.
     ///
     /// # Errors

@@ -1,16 +1,29 @@
 //! What changes while the broker runs: policy, configuration, secrets, credentials, keys. Nothing in flight is lost,
 //! and what is faulty is not taken.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{Process, TestApp, eventually};
 
 /// Real tokens have `iat`, the policy's own cases do not: so they go on to hold.
 const DENY_ALL: &str =
     "rules:\n  - { name: closed, items: [\"*\"], when: \"has(claims.iat)\", deny: true }\n";
+
+/// Writes a policy that closes everything and has no cases, so that it waits for SIGHUP, which then takes it at once.
+fn close_without_cases(policy: &Path) {
+    let text = std::fs::read_to_string(policy).unwrap();
+    let (text, _) = text.split_once("\ncases:").unwrap();
+    std::fs::write(policy, text.replace("rules:\n", DENY_ALL)).unwrap();
+}
 
 fn sales() -> Value {
     json!({ "item": "sales" })
@@ -22,6 +35,12 @@ async fn unlimited() -> TestApp {
         .section("rate_limit: { per_caller_per_minute: 0 }")
         .start()
         .await
+}
+
+/// The first item's title, which tests change to see which policy is in force.
+async fn title(app: &TestApp) -> String {
+    let items = app.get("ana", "/items").await.ok();
+    items["items"][0]["title"].as_str().unwrap().to_owned()
 }
 
 async fn status(app: &TestApp, persona: &str) -> u16 {
@@ -129,6 +148,166 @@ async fn a_faulty_policy_is_not_taken_and_said_so_until_it_is_mended() {
     assert_eq!(broker.ops("/readyz").await.json()["checks"][0]["ok"], true);
 }
 
+/// A policy whose first block, up to the rule's condition, is a policy as well: one that gives everything to everybody.
+/// Its case holds for the block alone.
+const BLOCKS: [&str; 2] = [
+    "
+tables:
+  tenant: { key: claims.tid, rows: { contoso: { workspace: Contoso, profile: contoso } } }
+items:
+  sales:
+    kind: report
+    workspace: { cel: tenant.workspace }
+    profile: { cel: tenant.profile }
+    report: Sales Overview
+cases:
+  - name: auditors see all
+    claims: { sub: a, tid: contoso, role: auditor }
+    item: sales
+    expect: { rule: auditors, roles: [Everything] }
+rules:
+  - name: auditors
+    items: [sales]
+    identity: { username: { cel: claims.sub }, roles: [Everything] }
+",
+    "    when: \"has(claims.role) && claims.role == 'auditor'\"
+  - name: regional
+    items: [sales]
+    identity: { username: { cel: claims.email }, roles: { cel: \"claims.regions.map(r, 'Region ' + r)\" } }
+",
+];
+
+/// Rule and roles by which ben gets the sales.
+async fn ben(app: &TestApp) -> (Value, Value) {
+    app.embed("ben", sales()).await.ok();
+    let record = app.last_record();
+    (
+        record["rule"].clone(),
+        record["identity"][0]["roles"].clone(),
+    )
+}
+
+#[tokio::test]
+async fn a_policy_that_is_written_in_two_blocks_widens_nothing_in_between() {
+    let amer = json!(["Region AMER"]);
+    let mut tries = 0;
+    let app = loop {
+        let app = unlimited().await;
+        std::fs::write(app.file("policy.yaml"), BLOCKS[0]).unwrap();
+        let began = Instant::now();
+        let mut answers = Vec::new();
+        while began.elapsed() < Duration::from_millis(2300) {
+            answers.push(ben(&app).await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).open(app.file("policy.yaml")).unwrap();
+        file.write_all(BLOCKS[1].as_bytes()).unwrap();
+        // On a machine so busy that the pause took longer, the block may have been taken for the whole: again.
+        if began.elapsed() < Duration::from_millis(2800) {
+            assert!(
+                answers
+                    .iter()
+                    .all(|it| *it == (json!("viewers"), amer.clone())),
+                "{answers:?}"
+            );
+            break app;
+        }
+        tries += 1;
+        assert!(tries < 5, "this machine is too busy");
+    };
+    let complete = Instant::now();
+    eventually(async || {
+        let (rule, roles) = ben(&app).await;
+        assert_eq!(roles, amer);
+        rule == "regional"
+    })
+    .await;
+    assert!(complete.elapsed() < Duration::from_secs(5), "{complete:?}");
+}
+
+#[tokio::test]
+async fn a_policy_that_has_lost_its_cases_waits_for_a_sighup_and_says_so() {
+    let broker =
+        Process::start(Process::setup().section("rate_limit: { per_caller_per_minute: 0 }")).await;
+    let rules = BLOCKS.concat();
+    let (before, after) = rules.split_once("cases:").unwrap();
+    let (_, after) = after.split_once("rules:").unwrap();
+    std::fs::write(
+        broker.file("policy.yaml"),
+        [before, "rules:", after].concat(),
+    )
+    .unwrap();
+    let stale = "embed_broker_configuration_stale";
+    eventually(async || broker.metric(stale).await == Some(1.0)).await;
+    broker.embed("ben", sales()).await.ok();
+    assert_eq!(broker.audit().last().unwrap()["rule"], "viewers");
+    let check = broker.ops("/readyz").await.json()["checks"][0].clone();
+    let refused = broker.lines("reload refused; the former configuration and policy go on");
+    assert_eq!(refused.len(), 1);
+    for text in [&check["reason"], &refused[0]["fields"]["mistakes"]] {
+        let text = text.as_str().unwrap();
+        assert!(
+            text.contains("policy.yaml cases") && text.contains("SIGHUP"),
+            "{text}"
+        );
+    }
+    broker.signal("HUP");
+    eventually(async || broker.metric(stale).await == Some(0.0)).await;
+    broker.embed("ben", sales()).await.ok();
+    assert_eq!(broker.audit().last().unwrap()["rule"], "regional");
+}
+
+#[tokio::test]
+async fn a_request_is_served_to_its_end_by_what_was_in_force_at_its_start() {
+    let origins = |listed: &str| format!("allowed_origins: [{listed}");
+    let setup = Process::setup()
+        .section("rate_limit: { per_caller_per_minute: 0 }")
+        .edit(&origins(""), &origins("\"https://old.example\", "));
+    let broker = Process::start(setup).await;
+    let token = broker.token_with("ana", json!({})).await;
+    // Both are settled by the time that the policy is refused for its lack of cases; SIGHUP takes them at once.
+    let config = std::fs::read_to_string(broker.file("broker.yaml")).unwrap();
+    let config = config.replace("https://old.example", "https://new.example");
+    std::fs::write(broker.file("broker.yaml"), config).unwrap();
+    close_without_cases(&broker.file("policy.yaml"));
+    let stale = "embed_broker_configuration_stale";
+    eventually(async || broker.metric(stale).await == Some(1.0)).await;
+
+    let body = sales().to_string();
+    let head = format!(
+        "POST /embed-token HTTP/1.1\r\nHost: a\r\nConnection: close\r\nOrigin: https://old.example\r\n\
+         Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let (first, rest) = body.split_at(5);
+    let mut stream = TcpStream::connect(broker.address()).await.unwrap();
+    stream.write_all((head + first).as_bytes()).await.unwrap();
+    let busy = "embed_broker_requests_in_flight";
+    eventually(async || broker.metric(busy).await == Some(1.0)).await;
+    broker.signal("HUP");
+    eventually(async || broker.metric(stale).await == Some(0.0)).await;
+    broker
+        .embed_as(&token, sales())
+        .await
+        .problem(403, "not_permitted");
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let cors = "access-control-allow-origin: https://old.example";
+    assert!(answer.to_lowercase().contains(cors), "{answer}");
+    let records = broker.audit();
+    let [refused, served] = &records[..] else {
+        panic!("{records:?}")
+    };
+    assert_eq!(refused["rule"], "closed");
+    assert_eq!(
+        (&served["code"], &served["rule"]),
+        (&json!("ok"), &json!("managers"))
+    );
+}
+
 #[tokio::test]
 async fn sighup_reads_the_configuration_again() {
     let app = unlimited().await;
@@ -146,7 +325,7 @@ async fn sighup_reads_the_configuration_again() {
 }
 
 #[tokio::test]
-async fn a_refused_sighup_stays_owed_until_its_mistake_is_mended() {
+async fn a_refused_sighup_is_followed_once_its_mistake_is_mended() {
     let app = unlimited().await;
     let token = app.token("ana").await;
     app.edit("broker.yaml", "lifetime: 30m", "lifetime: 0m");
@@ -157,7 +336,7 @@ async fn a_refused_sighup_stays_owed_until_its_mistake_is_mended() {
     app.embed_as(&token, sales()).await.ok();
     // A policy that is taken meanwhile does not hide it.
     app.edit("policy.yaml", "title: Sales\n", "title: All sales\n");
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    eventually(async || title(&app).await == "All sales").await;
     assert_eq!(app.check("configuration").await["ok"], false);
     app.edit("broker.yaml", "lifetime: 0m", "lifetime: 5m");
     eventually(async || app.check("configuration").await["ok"] == true).await;
@@ -178,11 +357,7 @@ async fn what_a_reload_does_not_touch_goes_on_with_its_tokens() {
     );
     app.edit("policy.yaml", "title: Sales\n", "title: All sales\n");
     app.reload().await;
-    eventually(async || {
-        let items = app.get("ana", "/items").await.ok();
-        items.to_string().contains("All sales")
-    })
-    .await;
+    eventually(async || title(&app).await == "All sales").await;
     let after = app.embed("ana", sales()).await.ok();
     assert_eq!(before["token"], after["token"]);
     assert_eq!(app.calls("entra", "").await.len(), 0);
@@ -193,6 +368,8 @@ async fn what_a_reload_does_not_touch_goes_on_with_its_tokens() {
 async fn nothing_in_flight_is_lost_and_no_request_sees_half_of_a_reload() {
     let app = unlimited().await;
     let token = app.token("ana").await;
+    close_without_cases(&app.file("policy.yaml"));
+    eventually(async || app.check("configuration").await["ok"] == false).await;
     app.faults(
         json!([{"service": "power_bi", "path_contains": "GenerateToken", "delay_ms": 4000}]),
     )
@@ -200,7 +377,6 @@ async fn nothing_in_flight_is_lost_and_no_request_sees_half_of_a_reload() {
     let under_way = app.embed_as(&token, sales());
     let meanwhile = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        app.edit("policy.yaml", "rules:\n", DENY_ALL);
         app.reload().await;
         eventually(async || status(&app, "ben").await == 403).await;
     };
@@ -219,8 +395,9 @@ async fn a_reload_under_load_costs_no_request_its_answer() {
     let app = unlimited().await;
     let token = app.token("ana").await;
     app.embed_as(&token, sales()).await.ok();
+    let done = AtomicBool::new(false);
     let load = async {
-        for _ in 0..20 {
+        while !done.load(Ordering::Relaxed) {
             let asks = (0..10).map(|_| app.embed_as(&token, sales()));
             for answer in futures_util::future::join_all(asks).await {
                 answer.ok();
@@ -228,17 +405,21 @@ async fn a_reload_under_load_costs_no_request_its_answer() {
         }
     };
     let reloads = async {
-        for number in 0..10 {
-            let lifetime = if number % 2 == 0 { "29m" } else { "30m" };
-            let former = if number % 2 == 0 { "30m" } else { "29m" };
+        for [from, to] in [["Sales", "All sales"], ["All sales", "Sales"]] {
+            let title_is = |title: &str| format!("title: {title}\n");
+            app.edit("policy.yaml", &title_is(from), &title_is(to));
             app.edit(
                 "broker.yaml",
-                &format!("lifetime: {former}"),
-                &format!("lifetime: {lifetime}"),
+                "policy_file:",
+                &format!("# {to}\npolicy_file:"),
             );
-            app.reload().await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            for _ in 0..10 {
+                app.reload().await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            eventually(async || title(&app).await == to).await;
         }
+        done.store(true, Ordering::Relaxed);
     };
     tokio::join!(load, reloads);
 }

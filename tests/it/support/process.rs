@@ -83,6 +83,11 @@ impl Process {
         self.child.get_mut().unwrap().stdout.take().expect("a pipe")
     }
 
+    /// Address of the broker.
+    pub(crate) fn address(&self) -> &str {
+        self.broker.trim_start_matches("http://")
+    }
+
     /// A request to the broker.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client

@@ -2,7 +2,7 @@
 // somebody makes to the file in an editor is seen as well.
 import { $, element, getJson } from "/dom.js";
 
-const LOOK = 1_000; // the broker looks at the file every two seconds
+const LOOK = 1_000; // the broker reads a changed file after three to four seconds
 
 const tool = {
   text: "", // of the file
