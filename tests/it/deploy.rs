@@ -193,11 +193,12 @@ async fn the_configuration_files_load() {
     let made = rcgen::generate_simple_self_signed(["sandbox".to_owned()]).unwrap();
     std::fs::write(&ca, made.cert.pem()).unwrap();
     check(
-        "deploy/compose/broker.yaml",
+        "deploy/compose/config/broker.yaml",
         "config/sandbox/policy.yaml",
         &[
             ("/run/sandbox/ca.pem", &ca),
             ("/run/secrets/power-bi", &secret),
+            ("/run/policy/policy.yaml", Path::new("policy.yaml")),
         ],
     )
     .await;
@@ -271,6 +272,38 @@ fn what_ends_a_container_leaves_time_to_drain() {
 /// `docker-compose.yml`, merge keys applied.
 fn compose() -> Value {
     yaml("docker-compose.yml")
+}
+
+/// A file that is mounted by itself stays the one that was there at the start: a new one under its name is not seen.
+#[test]
+fn folders_are_mounted_and_never_single_files() {
+    let compose = compose();
+    let services = compose["services"].as_object().unwrap();
+    let mounts: Vec<&str> = services
+        .values()
+        .flat_map(|service| service["volumes"].as_array().unwrap())
+        .map(|mount| mount.as_str().unwrap())
+        .collect();
+    let ours: Vec<&str> = mounts
+        .iter()
+        .filter_map(|mount| mount.split(':').next())
+        .filter(|source| source.starts_with('.'))
+        .collect();
+    assert!(ours.contains(&"./config/sandbox"), "{mounts:?}");
+    for source in ours {
+        assert!(Path::new(source).is_dir(), "{source}");
+    }
+    for kind in ["secrets", "configs"] {
+        assert!(compose.get(kind).is_none(), "{kind} mount single files");
+        let users = services.iter().filter(|(_, it)| it.get(kind).is_some());
+        assert_eq!(users.count(), 0, "{kind} mount single files");
+    }
+    let pod = pod();
+    for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
+        for key in ["subPath", "subPathExpr"] {
+            assert!(mount.get(key).is_none(), "{mount}");
+        }
+    }
 }
 
 #[test]
