@@ -91,12 +91,12 @@ impl App {
         let process = Arc::new(ProcessState::new(generation));
         let current = Arc::clone(&process);
         let state = AppState::new(
-            Box::new(move || Arc::clone(&current.current().serving)),
+            Box::new(move || current.serving()),
             server.trusted_proxies.clone(),
         );
         let traffic = bind(server.listen, "server.listen").await?;
         let ops = bind(server.ops_listen, "server.ops_listen").await?;
-        let (reload, orders) = mpsc::channel(1);
+        let (reload, requests) = mpsc::channel(1);
         let reloader = Reloader::new(Arc::clone(&process), file.to_owned(), watch);
         let app = Self {
             state: state.clone(),
@@ -113,7 +113,7 @@ impl App {
             request_timeout: server.request_timeout,
         };
         app.serve(recorder.clone(), limits, [traffic, ops]);
-        app.spawn_until_stop(reloader.run(orders));
+        app.spawn_until_stop(reloader.run(requests));
         app.spawn_until_stop(status::upkeep(Arc::clone(&process), recorder));
         app.spawn_until_stop(status::poll_trial_usage(Arc::clone(&process)));
         app.spawn_until_stop(status::warm_up(process, state));

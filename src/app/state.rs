@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::generation::Generation;
 use super::status::Trial;
+use crate::http::Serving;
 use crate::metrics;
 
 /// State of one process.
@@ -54,6 +55,11 @@ impl ProcessState {
     /// The generation in force.
     pub(super) fn current(&self) -> Arc<Generation> {
         self.current.load_full()
+    }
+
+    /// What a request that begins now is served with.
+    pub(super) fn serving(&self) -> Arc<Serving> {
+        Arc::clone(&self.current.load().serving)
     }
 
     /// Lets what begins from now on use `generation`.

@@ -2,7 +2,7 @@
 //!
 //! Why this is safe: a decision is a pure function of the verified token, the request and the policy; a plan one of the
 //! decision, the facts and the principals. The key is the SHA-256 of the whole token and of everything that the request
-//! says. The memory belongs to one [`Stages`](super::Stages), so a reload begins with an empty one. A plan is used
+//! says. The memory belongs to one [`Broker`](super::Broker), so a reload begins with an empty one. A plan is used
 //! again only while the facts behind it are current: the newest ones, not due for renewal. So a withdrawn rule, or RLS
 //! that vanished, ends it at once. The token itself is verified at every request, before anybody looks here.
 //!

@@ -11,6 +11,9 @@ use crate::support::{TestApp, eventually};
 
 const DATASET: &str = "/sandbox/datasets/da7a5e70-0000-4000-8000-000000000001";
 
+/// A changed file is in force seconds later: until then its caller asks again and again.
+const UNLIMITED: &str = "rate_limit: { per_caller_per_minute: 0 }";
+
 fn sales() -> Value {
     json!({ "item": "sales" })
 }
@@ -29,7 +32,7 @@ async fn warm(app: &TestApp) -> String {
 
 #[tokio::test]
 async fn a_withdrawn_rule_ends_a_remembered_decision() {
-    let app = TestApp::start().await;
+    let app = TestApp::setup().section(UNLIMITED).start().await;
     let token = warm(&app).await;
     // Only real tokens have `iat`, so the policy's own cases go on to hold.
     let withdrawn =
@@ -63,6 +66,7 @@ rules:
     identity: { username: { cel: claims.email }, roles: [Region EMEA] }
 "#;
     let app = TestApp::setup()
+        .section(UNLIMITED)
         .policy(policy)
         .file(
             "tenants.json",
