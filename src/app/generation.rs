@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::parts::{
-    collect, edge, load_policy, minters, open_audit, outbound, refuse_loss_of_cases, upstream,
-    verifier,
+    audit, collect, edge, load_policy, minters, outbound, rate, refuse_loss_of_cases, shared_cache,
+    upstream, verifier,
 };
 use crate::authn::Verifier;
-use crate::broker::{Broker, RateLimit, Remembered};
+use crate::broker::{Broker, Remembered};
 use crate::config::{Config, Mistakes, Rotations};
 use crate::entra::AccessTokens;
 use crate::http::Serving;
@@ -158,32 +158,13 @@ impl Generation {
         };
         let mut mistakes = Vec::new();
         let verifier = collect(verifier(&config, &outbound, kept), &mut mistakes);
-        let same_redis =
-            |p: &&Self| p.config.cache.redis == config.cache.redis && p.config.tls == config.tls;
-        let shared_cache = match (&config.cache.redis, previous.filter(same_redis)) {
-            (_, Some(kept)) => kept.shared_cache.clone(),
-            (Some(redis), None) => {
-                let shared = SharedCache::new(redis, &config.tls).map(Arc::new);
-                collect(shared, &mut mistakes)
-            }
-            (None, None) => None,
-        };
+        let shared_cache = collect(shared_cache(&config, previous), &mut mistakes).flatten();
         let upstream = collect(
             upstream(&config, &outbound, shared_cache.clone(), kept),
             &mut mistakes,
         );
         let policy = collect(load_policy(&config).await, &mut mistakes);
-        let audit = match previous.filter(|p| p.config.audit == config.audit) {
-            Some(kept) => Some(Arc::clone(&kept.broker().audit)),
-            None => collect(open_audit(&config, previous), &mut mistakes),
-        };
-        let same_rate = |p: &&Self| same_redis(p) && p.config.rate_limit == config.rate_limit;
-        let rate = match previous.filter(same_rate) {
-            Some(kept) => Arc::clone(&kept.broker().rate),
-            None => {
-                Arc::new(RateLimit::new(&config.rate_limit).with_shared_cache(shared_cache.clone()))
-            }
-        };
+        let audit = collect(audit(&config, previous), &mut mistakes);
         let (Some(verifier), Some((access_tokens, powerbi)), Some(policy), Some(audit)) =
             (verifier, upstream, policy, audit)
         else {
@@ -196,7 +177,7 @@ impl Generation {
             edge: edge(&config, &policy),
             broker: Broker {
                 verifier,
-                rate,
+                rate: rate(&config, shared_cache.clone(), previous),
                 policy,
                 powerbi,
                 minters: minters(&config.principals),

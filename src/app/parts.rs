@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::generation::Generation;
 use crate::audit::Audit;
 use crate::authn::Verifier;
+use crate::broker::RateLimit;
 use crate::config::{AuditSink, Config, Issuer, Mistake, Mistakes, Principal};
 use crate::entra::AccessTokens;
 use crate::http::Edge;
@@ -164,10 +165,48 @@ pub(super) fn upstream(
     Ok((tokens, Arc::new(powerbi)))
 }
 
-pub(super) fn open_audit(
+/// What replicas share, if they do: the former when its section and the trust are unchanged.
+pub(super) fn shared_cache(
+    config: &Config,
+    previous: Option<&Generation>,
+) -> Result<Option<Arc<SharedCache>>, Vec<Mistake>> {
+    match (&config.cache.redis, previous) {
+        (_, Some(previous)) if has_same_redis(config, previous) => {
+            Ok(previous.shared_cache.clone())
+        }
+        (Some(redis), _) => SharedCache::new(redis, &config.tls).map(Arc::new).map(Some),
+        (None, _) => Ok(None),
+    }
+}
+
+fn has_same_redis(config: &Config, previous: &Generation) -> bool {
+    let previous = &previous.config;
+    previous.cache.redis == config.cache.redis && previous.tls == config.tls
+}
+
+/// The rate limit: the former, with its counts, when its section is unchanged and they are kept in the same place.
+pub(super) fn rate(
+    config: &Config,
+    shared: Option<Arc<SharedCache>>,
+    previous: Option<&Generation>,
+) -> Arc<RateLimit> {
+    let is_same = |previous: &&Generation| {
+        has_same_redis(config, previous) && previous.config.rate_limit == config.rate_limit
+    };
+    match previous.filter(is_same) {
+        Some(previous) => Arc::clone(&previous.broker().rate),
+        None => Arc::new(RateLimit::new(&config.rate_limit).with_shared_cache(shared)),
+    }
+}
+
+/// The audit trail: the former when its section is unchanged.
+pub(super) fn audit(
     config: &Config,
     previous: Option<&Generation>,
 ) -> Result<Arc<Audit>, Vec<Mistake>> {
+    if let Some(previous) = previous.filter(|it| it.config.audit == config.audit) {
+        return Ok(Arc::clone(&previous.broker().audit));
+    }
     let previous = previous.map(|previous| &*previous.broker().audit);
     Audit::open(&config.audit, previous).map_err(|error| {
         let place = match config.audit.sink {
