@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::convert::checked_url;
 use super::facts::{Asker, Occasion, UsedFacts};
-use super::metadata::{Naming, Sources, exactly_one};
+use super::metadata::{Naming, Sources, by_id_or_name};
 use super::{Error, Freshness, PowerBi, wire};
 use crate::plan::{Artifact, ContentFacts, Dataset, Workspace};
 use crate::policy::{Content, DatasetSetting, Grant, Security};
@@ -200,11 +200,10 @@ impl PowerBi {
             .facts
             .tiles(asker, &workspace.id, &dashboard_id)
             .await?;
-        let fits = |one: &wire::Tile| {
-            one.id.eq_ignore_ascii_case(reference) || one.title.as_deref() == Some(reference)
-        };
+        let has_id = |one: &wire::Tile| one.id.eq_ignore_ascii_case(reference);
+        let has_title = |one: &wire::Tile| one.title.as_deref() == Some(reference);
         let what = || format!("tile `{reference}` of dashboard {dashboard_id}");
-        let tile = exactly_one(&tiles, fits, what)?;
+        let tile = by_id_or_name(&tiles, has_id, has_title, what)?;
         let shown = self.shown(asker, workspace, std::slice::from_ref(tile));
         Ok(Found {
             own: None,

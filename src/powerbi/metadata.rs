@@ -1,6 +1,7 @@
 //! Facts about workspaces, profiles, reports, dashboards, tiles and datasets, by id or by name.
 //!
-//! A name counts only when exactly one thing bears exactly that name (case included), after all pages were read. A
+//! A name counts only when exactly one thing bears exactly that name (case included), after all pages were read. An id
+//! outranks a name: whoever may save copies can give one the id of another report as its name. A
 //! reply about another id than the one asked for is no answer, and a dataset whose security flags are missing is not
 //! taken for one without security. GUIDs are ids; anything else is a name.
 
@@ -181,15 +182,16 @@ impl Facts {
             return Ok(reference.to_owned());
         }
         let members = self.names(asker, workspace, naming).await?;
-        // Ids of datasets are not always GUIDs.
-        let fits = |one: &Named| one.name == reference || one.id == reference;
         let what = || {
             format!(
                 "`{reference}` among the {} of workspace {workspace}",
                 naming.segment()
             )
         };
-        Ok(exactly_one(&members, fits, what)?.id.clone())
+        // Ids of datasets are not always GUIDs.
+        let has_id = |one: &Named| one.id == reference;
+        let has_name = |one: &Named| one.name == reference;
+        Ok(by_id_or_name(&members, has_id, has_name, what)?.id.clone())
     }
 
     /// The report of that id.
@@ -355,8 +357,21 @@ impl Naming {
     }
 }
 
+/// The thing of that id, else the only one of that name.
+pub(super) fn by_id_or_name<T>(
+    all: &[T],
+    has_id: impl Fn(&T) -> bool,
+    has_name: impl Fn(&T) -> bool,
+    what: impl Fn() -> String,
+) -> Result<&T, Error> {
+    match all.iter().find(|one| has_id(one)) {
+        Some(one) => Ok(one),
+        None => exactly_one(all, has_name, what),
+    }
+}
+
 /// The one thing that fits.
-pub(super) fn exactly_one<T>(
+fn exactly_one<T>(
     all: &[T],
     fits: impl Fn(&T) -> bool,
     what: impl Fn() -> String,

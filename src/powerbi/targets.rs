@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::facts::{Asker, Occasion};
-use super::metadata::{Named, Naming, exactly_one};
+use super::metadata::{Named, Naming, by_id_or_name, is_guid};
 use super::{Error, Freshness, PowerBi, Target};
 use crate::plan::Workspace;
 use crate::policy::Grant;
@@ -43,16 +43,20 @@ impl PowerBi {
         workspace: &Workspace,
         target: &str,
     ) -> Result<String, Error> {
-        let fits = |one: &Named| one.name == target || one.id.eq_ignore_ascii_case(target);
+        // A GUID is an id and never a name: a copy that bears it as its name must not stand in for a report that the list
+        // does not have yet.
+        let named = !is_guid(target);
+        let has_id = |one: &Named| one.id.eq_ignore_ascii_case(target);
+        let has_name = |one: &Named| named && one.name == target;
         let what = || format!("report `{target}`");
         let list = |asker| self.facts.names(asker, &workspace.id, Naming::Reports);
         let mut reports = list(asker).await?;
-        if !reports.iter().any(fits) {
+        if !reports.iter().any(|one| has_id(one) || has_name(one)) {
             // It may have been saved after the list was read.
             let mut again = asker.clone();
             again.occasion = asker.occasion.with_facts_of_the_last(RECENT);
             reports = list(&again).await?;
         }
-        Ok(exactly_one(&reports, fits, what)?.id.clone())
+        Ok(by_id_or_name(&reports, has_id, has_name, what)?.id.clone())
     }
 }

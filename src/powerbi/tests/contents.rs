@@ -55,6 +55,30 @@ async fn a_dataset_elsewhere_is_read_where_policy_says_and_the_remedy_names_the_
 }
 
 #[tokio::test]
+async fn a_dataset_named_as_anothers_id_disturbs_nobody() {
+    let script = |name: &'static str| {
+        usual_but(format!("groups/{W}/datasets"), move |body| {
+            let all = body["value"].as_array_mut().unwrap();
+            all.push(json!({"id": P, "name": name}));
+            // Ids of datasets are not always GUIDs.
+            all.push(json!({"id": "push-1", "name": "Live"}));
+        })
+    };
+    let qna = || {
+        grant(Content::Qna {
+            dataset: "push-1".into(),
+        })
+    };
+    for name in ["push-1", "Other"] {
+        let fake = Fake::start(script(name)).await;
+        let power_bi = Setup::default().power_bi(&fake);
+        let _ = facts(&power_bi, qna()).await;
+        let read = format!("groups/{W}/datasets/push-1");
+        assert_eq!(fake.paths().last(), Some(&read), "another named {name}");
+    }
+}
+
+#[tokio::test]
 async fn datasets_come_in_order_and_once_each() {
     let fake = Fake::start(usual).await;
     let power_bi = Setup::default().power_bi(&fake);
@@ -112,6 +136,8 @@ async fn a_tile_by_id_or_title_brings_its_own_dataset_only() {
             let tiles = body["value"].as_array_mut().unwrap();
             tiles.push(json!({"id": P, "title": "Twin"}));
             tiles.push(json!({"id": W2, "title": "Twin"}));
+            // Disturbs nobody who asks by id.
+            tiles.push(json!({"id": D, "title": T}));
         },
     ))
     .await;

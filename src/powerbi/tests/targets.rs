@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use super::*;
+use crate::plan::ContentFacts;
 
 #[tokio::test]
 async fn a_target_is_one_report_of_the_workspace_or_answers_like_a_forbidden_item() {
@@ -45,6 +46,41 @@ async fn a_target_is_one_report_of_the_workspace_or_answers_like_a_forbidden_ite
         fake.paths().iter().all(|path| !path.contains(R2)),
         "an id that is not in the list is never asked for"
     );
+}
+
+/// Whoever may save a copy may name it as another report's id.
+#[tokio::test]
+async fn a_name_never_disturbs_an_id() {
+    for (all, target, found) in [
+        (vec![(R, "Sales"), (P, R)], R.to_owned(), true),
+        (vec![(P, R), (R, "Sales")], R.to_uppercase(), true),
+        (vec![(R, R)], R.to_owned(), true),
+        // An id that is not in the list is no name either.
+        (vec![(R, R2)], R2.to_owned(), false),
+    ] {
+        let list = reports(&all);
+        let fake = Fake::start(move |seen| {
+            if seen.path.ends_with("/reports") {
+                list.clone()
+            } else {
+                usual(seen)
+            }
+        })
+        .await;
+        let power_bi = Setup::default().power_bi(&fake);
+        let grants = [Grant::for_test(grant(report(&target)))];
+        let asked = power_bi.look_up(&grants, Some(&target), Freshness::Cached, soon());
+        match asked.await {
+            Ok((artifacts, _)) => {
+                assert!(found, "{all:?}");
+                let ContentFacts::Report(shown) = &artifacts[0].content else {
+                    panic!("{artifacts:?}")
+                };
+                assert_eq!(shown.id, R);
+            }
+            Err(error) => assert!(!found, "{all:?}: {error}"),
+        }
+    }
 }
 
 #[tokio::test]
