@@ -72,6 +72,7 @@ impl Error {
             Self::Refused(refusal) => match refusal {
                 plan::Refusal::NotCombinable(_) => Code::ItemsNotCombinable,
                 plan::Refusal::SessionEnds => Code::TokenExpired,
+                plan::Refusal::NotPermitted(_) => Code::NotPermitted,
                 plan::Refusal::IdentityUnmappable(_) => Code::IdentityUnmappable,
                 plan::Refusal::IdentityRequired(_) => Code::IdentityRequired,
                 plan::Refusal::RlsMissing(_) => Code::RlsMissing,

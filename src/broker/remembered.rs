@@ -29,6 +29,8 @@ const MAX_ENTRY_BYTES: usize = 512 * 1024;
 /// all of them bounded.
 const ENTRY_BYTES: usize = 1024;
 const GRANT_BYTES: usize = 6 * 1024;
+/// And each workspace of another item that stands in a grant.
+const WORKSPACE_BYTES: usize = 256;
 
 /// Plans by token and request.
 pub struct Remembered(moka::sync::Cache<Key, Arc<Planned>>);
@@ -80,7 +82,9 @@ fn weigh(grants: &[Grant], items: &[PlannedItem], body: usize) -> usize {
     let granted = grants.iter().map(Grant::embed);
     let planned = items.iter().map(|item| &item.embed_config);
     let settings: usize = granted.chain(planned).map(weight::of_map).sum();
-    ENTRY_BYTES + GRANT_BYTES * grants.len() + 3 * body + settings
+    let workspaces = |grant: &Grant| grant.saved_into().len() + grant.found_by_name_in().len();
+    let workspaces: usize = grants.iter().map(workspaces).sum();
+    ENTRY_BYTES + GRANT_BYTES * grants.len() + WORKSPACE_BYTES * workspaces + 3 * body + settings
 }
 
 /// The key of a question; none for a caller without a token (who is only assumed).

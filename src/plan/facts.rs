@@ -118,6 +118,13 @@ pub struct DataSource {
     pub gateway: bool,
 }
 
+impl Workspace {
+    /// Whether `reference` means it: its id, or its name.
+    pub(super) fn is(&self, reference: &str) -> bool {
+        same_id(&self.id, reference) || self.name == reference
+    }
+}
+
 impl Dataset {
     /// Whether it lives in another workspace than `workspace`.
     pub(super) fn is_elsewhere(&self, workspace: &Workspace) -> bool {

@@ -2,14 +2,16 @@
 //! request, or refuses what Power BI would refuse or, worse, grant too widely.
 //!
 //! Pure and synchronous; `now` is an argument. An identity, or a part of one, is never dropped: what does not fit is
-//! refused. Rights are the least that serve the request. Refusals come in the order of the HTTP contract: the caller's
-//! session, what cannot be combined, then the items in the order asked.
+//! refused. Rights are the least that serve the request. Refusals come in this order: what policy would refuse had it known
+//! the facts, the caller's session, what cannot be combined, then the items in the order asked.
 //!
-//! `facts` and the grants meet in `item`; `combine` says what may share a token, `rls` which identity a source takes,
-//! `identity` makes it, `draft` collects it all into the call, `request` is the wire format, `embed` the page's part.
+//! `facts` and the grants meet in `item`; `copies` keeps saved reports apart from those that are found by name, `combine`
+//! says what may share a token, `rls` which identity a source takes, `identity` makes it, `draft` collects it all into the
+//! call, `request` is the wire format, `embed` the page's part.
 
 mod blob;
 mod combine;
+mod copies;
 mod draft;
 mod embed;
 mod facts;
@@ -136,15 +138,18 @@ impl EmbedPlan {
         artifacts: &[Artifact],
         circumstances: &Circumstances<'_>,
     ) -> Result<Self, Refusal> {
+        let place = |grant: &Grant| format!("item `{}` (rule `{}`)", grant.item(), grant.rule());
+        for (grant, artifact) in grants.iter().zip(artifacts) {
+            copies::check(grant, artifact).map_err(|refusal| refusal.at(&place(grant)))?;
+        }
         let minutes = minutes(grants, circumstances)?;
         combine::check(grants, artifacts, circumstances)?;
         let mut draft = Draft::default();
         let mut items = Vec::with_capacity(grants.len());
         for (grant, artifact) in grants.iter().zip(artifacts) {
-            let place = || format!("item `{}` (rule `{}`)", grant.item(), grant.rule());
             let item = Item::of(grant, artifact, circumstances)
                 .and_then(|item| draft.add(&item, circumstances).map(|()| item))
-                .map_err(|refusal| refusal.at(&place()))?;
+                .map_err(|refusal| refusal.at(&place(grant)))?;
             items.push(item);
         }
         let planned = items.iter().map(embed::planned).collect::<Result<_, _>>()?;

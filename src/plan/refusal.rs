@@ -10,6 +10,9 @@ pub enum Refusal {
     /// Less than a minute is left of the caller's own session; 401.
     #[error("the caller's own token ends in less than a minute")]
     SessionEnds,
+    /// A report could be saved where an item finds its report by name; 403, as if policy had said so.
+    #[error("{0}")]
+    NotPermitted(String),
     /// The identity cannot be sent; 422.
     #[error("{0}")]
     IdentityUnmappable(String),
@@ -37,6 +40,7 @@ impl Refusal {
         match self {
             // These two are about the request as a whole.
             Self::NotCombinable(_) | Self::SessionEnds => self,
+            Self::NotPermitted(text) => Self::NotPermitted(told(text)),
             Self::IdentityUnmappable(text) => Self::IdentityUnmappable(told(text)),
             Self::IdentityRequired(text) => Self::IdentityRequired(told(text)),
             Self::RlsMissing(text) => Self::RlsMissing(told(text)),

@@ -4,14 +4,17 @@
 //! Whatever is wrong becomes a [`Mistake`] and leaves a [`Term::Broken`] behind, so that one run finds everything: the
 //! rest is compiled, and the cases that touch nothing broken are run. A policy with a mistake is never handed out.
 
+mod copies;
 mod identities;
 mod items;
+mod keys;
 mod kinds;
 mod rules;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::copies::Copies;
 use super::file::{At, Ordered, Place, PolicyFile, Scalar, TableFile, Text, read};
 use super::model::Term;
 use super::tables::{Rows, Table};
@@ -21,9 +24,6 @@ use crate::expr::{Expr, Reads};
 
 /// Variables that every expression may name, beside the tables.
 const VARIABLES: [&str; 3] = ["claims", "issuer", "item"];
-
-/// Variables that the key of a table may name: what the caller brings, and nothing looked up.
-const KEY_VARIABLES: [&str; 2] = ["claims", "issuer"];
 
 /// Words of CEL (language definition, "Syntax") and names of its types: no table may be called so.
 const RESERVED: &[&str] = &[
@@ -115,6 +115,7 @@ pub(super) fn compile(
             .map(|(index, item)| (std::sync::Arc::clone(&item.name), index))
             .collect(),
         tables,
+        copies: Copies::of(&items, &rules),
         items,
         rules,
         claims: compiler.claims.clone(),
@@ -276,54 +277,6 @@ impl Compiler<'_> {
                 "give the table another name",
             );
         }
-    }
-
-    /// The key of a table; it must tell issuers apart, and the tenants of an issuer.
-    fn key(&mut self, table: &TableFile, path: &str) -> Term {
-        let path = format!("{path}.key");
-        let key = self.expr_over(&KEY_VARIABLES, &table.key, &path);
-        if matches!(key, Term::Expr(_)) {
-            self.issuers_apart(&key, table, &path);
-            self.tenants_apart(&key, table, &path);
-        }
-        key
-    }
-
-    fn issuers_apart(&mut self, key: &Term, table: &TableFile, path: &str) {
-        if self.surroundings.issuers.len() < 2 || table.any_issuer || key.uses("issuer") {
-            return;
-        }
-        self.mistake(
-            table.key.place,
-            path,
-            "several issuers are configured and the key does not use `issuer`: one could speak for another's tenants",
-            format!(
-                "write \"issuer + '/' + {}\" and put the issuer into the rows' keys, or consent with `any_issuer: true`",
-                table.key.0
-            ),
-        );
-    }
-
-    /// A tenant of a multi-tenant issuer chooses its users' claims, all but `tid`.
-    fn tenants_apart(&mut self, key: &Term, table: &TableFile, path: &str) {
-        let Some(issuer) = self.surroundings.multi_tenant_issuers.first() else {
-            return;
-        };
-        if table.any_tenant || key.passes_on("tid") {
-            return;
-        }
-        let problem = format!(
-            "issuer `{issuer}` accepts several tenants and the key does not use `claims.tid`: one tenant could speak for another's users"
-        );
-        self.mistake(
-            table.key.place,
-            path,
-            problem,
-            format!(
-                "write \"claims.tid + '/' + {}\" and put the tenant's id into the rows' keys, or consent with `any_tenant: true`",
-                table.key.0
-            ),
-        );
     }
 
     fn table_rows(

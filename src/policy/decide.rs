@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::model::{Datasets, Item, Report, Shown, Term};
+use super::model::{Datasets, Item, Permission, Report, Rule, Shown, Term};
 use super::permit::{Permit, Whereabouts, combinable, not_permitted, right, unfit};
 use super::session::Session;
 use super::{Ask, Content, DatasetSetting, Denied, Grant, Identity};
@@ -75,12 +75,36 @@ impl<'a> Session<'a> {
             }
         }
         let place = self.whereabouts(item).map_err(denied)?;
-        Ok(Permit {
+        let permit = self.permit_at(item, rule, permission, place);
+        permit.keeps_apart().map_err(denied)?;
+        Ok(permit)
+    }
+
+    /// What `rule` gives at `place`.
+    pub(super) fn permit_at(
+        &mut self,
+        item: &'a Item,
+        rule: &'a Rule,
+        permission: &'a Permission,
+        place: Whereabouts,
+    ) -> Permit<'a> {
+        let saved_into = if place.found_by_name(item) {
+            self.saved_into(&place.workspace)
+        } else {
+            Arc::default()
+        };
+        let found_by_name_in = match place.destination() {
+            Some(into) if item.saves_into(permission).is_some() => self.found_by_name_in(into),
+            Some(_) | None => Arc::default(),
+        };
+        Permit {
             item,
             rule,
             permission,
             place,
-        })
+            saved_into,
+            found_by_name_in,
+        }
     }
 
     pub(super) fn whereabouts(&mut self, item: &Item) -> Result<Whereabouts, String> {
@@ -221,6 +245,8 @@ pub(super) fn grant_of(
         rule,
         permission,
         place,
+        saved_into,
+        found_by_name_in,
     } = permit;
     Grant {
         item: Arc::clone(&item.name),
@@ -242,6 +268,8 @@ pub(super) fn grant_of(
         paginated_visuals: Arc::clone(&item.paginated_visuals),
         identity,
         dataset_identities,
+        saved_into,
+        found_by_name_in,
         lifetime: permission.lifetime,
         embed: Arc::clone(&item.embed),
     }

@@ -3,6 +3,7 @@
 //! Reading is strict (unknown and duplicate keys are refused) and knows nothing of meaning: which keys fit which kind,
 //! which names exist and which expressions compile is checked in [`compile`](super::compile), all at once.
 
+mod read;
 mod schema;
 mod value;
 
@@ -10,12 +11,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use value::UniqueKeys;
+pub(super) use read::{read, yaml_mistake, yaml_options};
 pub(super) use value::{At, Expected, Ordered, Place, Roles, Scalar, Text, WordOr};
 
 use super::tables::{Row, Rows};
 use super::{Access, Kind, Security, WorkspaceVersion, Xmla};
-use crate::config::Mistake;
 
 /// What callers may embed, and as whom.
 ///
@@ -73,7 +73,7 @@ pub(super) struct ItemFile {
     /// Id or name of its workspace.
     pub(super) workspace: At<Scalar>,
     /// `report`, `paginated_report`, `visual`: id or name of the report. `"*"` lets the request's `target` choose one of
-    /// that workspace.
+    /// that workspace. A name is for workspaces that no rule lets reports be saved into: one could take it.
     #[serde(default)]
     pub(super) report: Option<At<Scalar>>,
     /// `dashboard`, `tile`: id or name of the dashboard.
@@ -85,7 +85,8 @@ pub(super) struct ItemFile {
     /// `qna`, `create_report`: id or name of the dataset.
     #[serde(default)]
     pub(super) dataset: Option<At<Scalar>>,
-    /// `create_report`: id or name of the workspace that the new report is saved into.
+    /// `create_report`: id or name of the workspace that the new report is saved into. No item may find a report there by
+    /// name.
     #[serde(default)]
     pub(super) target_workspace: Option<At<Scalar>>,
     /// `visual`: name of the page.
@@ -113,7 +114,8 @@ pub(super) struct ItemFile {
     /// Ids of paginated reports shown inside an interactive one.
     #[serde(default)]
     pub(super) paginated_visuals: Vec<At<Text>>,
-    /// Id or name of the workspace that copies are saved into; default: the report's own.
+    /// Id or name of the workspace that copies are saved into; default: the report's own. No item may find a report there by
+    /// name.
     #[serde(default)]
     pub(super) save_as_workspace: Option<At<Scalar>>,
     /// The configured principal that mints; default: `default`.
@@ -309,83 +311,6 @@ pub(super) struct ExpectFile {
     pub(super) auditable_context: Expected<Text>,
     /// The rule's bound of the token's life, such as `15m`.
     pub(super) lifetime: Expected<Text>,
-}
-
-/// Reads a policy file; `label` names it in mistakes.
-///
-/// # Errors
-/// The first syntax or shape error.
-pub(super) fn read(text: &str, label: &str) -> Result<PolicyFile, Mistake> {
-    parse::<UniqueKeys>(text, label)?;
-    parse(text, label)
-}
-
-fn parse<T: for<'de> Deserialize<'de>>(text: &str, label: &str) -> Result<T, Mistake> {
-    let mut path = String::new();
-    serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |yaml| {
-        let mut track = serde_path_to_error::Track::new();
-        T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
-            .inspect_err(|_| path = readable(&track.path()))
-    })
-    .map_err(|error| yaml_mistake(&error, label, &path))
-}
-
-/// Strict and free of surprises: `off` and `no` stay words, `007` stays as it is written. The budget lets large tables
-/// in; aliases keep the tight default, since they are what makes small files explode.
-pub(super) fn yaml_options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_events: 50_000_000,
-            max_nodes: 50_000_000,
-            max_total_scalar_bytes: 256 * 1024 * 1024,
-        },
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-        with_snippet: false,
-    }
-}
-
-/// What the YAML library found as a mistake.
-pub(super) fn yaml_mistake(error: &serde_saphyr::Error, label: &str, path: &str) -> Mistake {
-    let place = error.location().map_or_else(
-        || label.to_owned(),
-        |location| format!("{label}:{}:{}", location.line(), location.column()),
-    );
-    let mut problem = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
-    if let Some(end) = problem.rfind(" at line ") {
-        problem.truncate(end); // the place says it already
-    }
-    if let Some(key) = problem.strip_prefix("missing field ") {
-        problem = format!("the key {key} is missing");
-    }
-    let remedy = if problem.contains("put quotes around it") {
-        "YAML turns unquoted numbers and truth values into something else; quote every identifier that looks like one"
-    } else {
-        "`embed-broker schema policy` prints every key and its meaning"
-    };
-    Mistake::new(format!("{place} {path}").trim_end(), problem, remedy)
-}
-
-/// A path as people write it: `rules[0].identity.username`. The wrapper that finds places shows up as a segment `value`;
-/// it is not a key of the document.
-fn readable(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => text.extend(["[", &index.to_string(), "]"]),
-            Segment::Map { key } if key == "value" => {}
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                if !text.is_empty() {
-                    text.push('.');
-                }
-                text.push_str(key);
-            }
-            Segment::Unknown => {}
-        }
-    }
-    text
 }
 
 /// The JSON Schema of a policy file.

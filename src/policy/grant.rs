@@ -191,6 +191,15 @@ pub struct DatasourceIdentity {
     pub blob_header: String,
 }
 
+/// A workspace that an item names: by id or name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemWorkspace {
+    /// Name of the item.
+    pub item: Arc<str>,
+    /// Id or name of the workspace.
+    pub workspace: String,
+}
+
 /// What one caller may do with one item, and as whom. Made only by [`Policy::decide`](super::Policy::decide), and for
 /// `doctor`, which serves nobody, by [`Policy::survey`](super::Policy::survey).
 #[derive(Clone, Debug)]
@@ -215,6 +224,8 @@ pub struct Grant {
     pub(crate) identity: Option<Identity>,
     /// By dataset id in lower case.
     pub(crate) dataset_identities: BTreeMap<String, Option<Identity>>,
+    pub(crate) saved_into: Arc<[ItemWorkspace]>,
+    pub(crate) found_by_name_in: Arc<[ItemWorkspace]>,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) embed: Arc<Map<String, Value>>,
 }
@@ -329,6 +340,18 @@ impl Grant {
             identity.username = None;
         }
         grant
+    }
+    /// Workspaces that callers save reports into, when its own report is found by name: it must live in none of them. Left
+    /// out are those that are known to be others.
+    #[must_use]
+    pub fn saved_into(&self) -> &[ItemWorkspace] {
+        &self.saved_into
+    }
+    /// Workspaces in which items find reports by name, when the rule lets reports be saved: they must be saved into none of
+    /// them. Left out are those that are known to be others.
+    #[must_use]
+    pub fn found_by_name_in(&self) -> &[ItemWorkspace] {
+        &self.found_by_name_in
     }
     /// Upper bound of the token's life that the rule sets.
     #[must_use]

@@ -7,10 +7,11 @@
 //!
 //! A policy comes from its file (`file`, `tables`) through `compile` into the shape that is decided with (`model`); then
 //! `decide` asks a `session`, which evaluates what there is to evaluate for one caller, and fills a `permit` and an
-//! `identity` into a grant. `cases`, `trace` and `survey` run the same decision.
+//! `identity` into a grant; `copies` keeps saved reports apart from those that are found by name. `cases`, `trace` and `survey` run the same decision.
 
 mod cases;
 mod compile;
+mod copies;
 mod decide;
 mod file;
 mod grant;
@@ -33,8 +34,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use grant::{
-    Access, Content, DatasetSetting, DatasourceIdentity, Grant, Identity, Kind, Security,
-    WorkspaceVersion, Xmla,
+    Access, Content, DatasetSetting, DatasourceIdentity, Grant, Identity, ItemWorkspace, Kind,
+    Security, WorkspaceVersion, Xmla,
 };
 pub use survey::{Origin, Place, Probe, Sampled, Survey, SurveyedItem};
 pub use trace::{PlaceTrace, RuleOutcome, RuleTrace, TableTrace, Trace};
@@ -54,6 +55,7 @@ pub struct Policy {
     items: Vec<model::Item>,
     by_name: HashMap<Arc<str>, usize>,
     rules: Vec<model::Rule>,
+    copies: copies::Copies,
     /// What its expressions read of the claims.
     claims: Reads,
     cases: Vec<model::Case>,

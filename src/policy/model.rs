@@ -16,6 +16,7 @@ use super::{
 };
 use crate::authn::Caller;
 use crate::expr::Expr;
+use crate::guid::is_guid;
 
 /// A value that is known at load, or an expression that gives it for a caller.
 #[derive(Debug)]
@@ -208,6 +209,52 @@ impl Item {
             );
         }
         terms
+    }
+
+    /// Where reports are saved: copies of its own, or new ones; `None`: its kind saves none.
+    pub(super) fn destination(&self) -> Option<&Term> {
+        match &self.shown {
+            Shown::Report(_) => Some(self.save_as_workspace.as_ref().unwrap_or(&self.workspace)),
+            Shown::CreateReport {
+                target_workspace, ..
+            } => Some(target_workspace),
+            Shown::PaginatedReport(_)
+            | Shown::Dashboard { .. }
+            | Shown::Tile { .. }
+            | Shown::Qna { .. }
+            | Shown::Visual { .. } => None,
+        }
+    }
+
+    /// The same, when `permission` lets callers save them.
+    pub(super) fn saves_into(&self, permission: &Permission) -> Option<&Term> {
+        let lets = match self.kind {
+            Kind::CreateReport => permission.access == Access::Create,
+            Kind::Report
+            | Kind::PaginatedReport
+            | Kind::Dashboard
+            | Kind::Tile
+            | Kind::Qna
+            | Kind::Visual => permission.save_as,
+        };
+        self.destination().filter(|_| lets)
+    }
+
+    /// The report that it finds by name, or may for some caller.
+    pub(super) fn named_report(&self) -> Option<&Term> {
+        match &self.shown {
+            Shown::Report(Report::Fixed(report))
+            | Shown::PaginatedReport(Report::Fixed(report))
+            | Shown::Visual { report, .. } => {
+                Some(report).filter(|report| !report.literal().is_some_and(is_guid))
+            }
+            Shown::Report(Report::Target)
+            | Shown::PaginatedReport(Report::Target)
+            | Shown::Dashboard { .. }
+            | Shown::Tile { .. }
+            | Shown::Qna { .. }
+            | Shown::CreateReport { .. } => None,
+        }
     }
 
     /// Whether the request must say which report.

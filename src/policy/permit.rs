@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::model::{Item, Permission, Report, Rule, Shown};
-use super::{Access, Ask, Content, DatasetSetting, Denied, Kind};
+use super::copies::same_as;
+use super::model::{Item, Permission, Rule};
+use super::{Access, Ask, Content, DatasetSetting, Denied, ItemWorkspace, Kind};
 use crate::guid::is_guid;
 
 /// An item that the caller may embed: the rule that says so, and every expression of the item evaluated.
@@ -12,6 +13,10 @@ pub(super) struct Permit<'a> {
     pub(super) rule: &'a Rule,
     pub(super) permission: &'a Permission,
     pub(super) place: Whereabouts,
+    /// Workspaces that reports are saved into and that may be its own, when its report is found by name.
+    pub(super) saved_into: Arc<[ItemWorkspace]>,
+    /// Workspaces in which items find reports by name and that may be the one that it saves into, when it does.
+    pub(super) found_by_name_in: Arc<[ItemWorkspace]>,
 }
 
 /// An item's expressions, evaluated.
@@ -25,6 +30,40 @@ pub(super) struct Whereabouts {
     pub(super) dataset_workspace: Option<String>,
     pub(super) save_as_workspace: Option<String>,
     pub(super) datasets: Arc<[DatasetSetting]>,
+}
+
+impl Whereabouts {
+    /// Whether `item`, which lives here, finds its report by name.
+    pub(super) fn found_by_name(&self, item: &Item) -> bool {
+        let named = match &self.content {
+            Content::Report { report }
+            | Content::PaginatedReport { report }
+            | Content::Visual { report, .. } => !is_guid(report),
+            Content::Dashboard { .. }
+            | Content::Tile { .. }
+            | Content::Qna { .. }
+            | Content::CreateReport { .. } => false,
+        };
+        named && item.named_report().is_some()
+    }
+
+    /// Where reports are saved from here; `None`: its kind saves none.
+    pub(super) fn destination(&self) -> Option<&str> {
+        match &self.content {
+            Content::CreateReport {
+                target_workspace, ..
+            } => Some(target_workspace),
+            Content::Report { .. } => {
+                let copies = self.save_as_workspace.as_ref();
+                Some(copies.unwrap_or(&self.workspace))
+            }
+            Content::PaginatedReport { .. }
+            | Content::Dashboard { .. }
+            | Content::Tile { .. }
+            | Content::Qna { .. }
+            | Content::Visual { .. } => None,
+        }
+    }
 }
 
 impl Permit<'_> {
@@ -44,25 +83,44 @@ impl Permit<'_> {
             if !self.permission.save_as {
                 return denied("the rule does not give `save_as`");
             }
-            if self.copy_could_take_the_name() {
-                return denied(
-                    "the report is found by name and copies would be saved into the same workspace",
-                );
-            }
+            self.saves_apart()
+                .map_err(|cause| not_permitted(&item.name, Some(rule), cause))?;
         }
         Ok(())
     }
 
-    /// The same as the load error, for references that are known only now.
-    fn copy_could_take_the_name(&self) -> bool {
-        let place = &self.place;
-        let fixed = matches!(self.item.shown, Shown::Report(Report::Fixed(_)));
-        let by_name = matches!(&place.content, Content::Report { report } if !is_guid(report));
-        let same = place
-            .save_as_workspace
-            .as_ref()
-            .is_none_or(|target| *target == place.workspace);
-        fixed && by_name && same
+    /// What the load error says, for workspaces that are known only now, and for whatever the request asks for.
+    ///
+    /// # Errors
+    /// Says which item's reports would meet this one's.
+    pub(super) fn keeps_apart(&self) -> Result<(), String> {
+        if let Some(other) = same_as(&self.place.workspace, &self.saved_into) {
+            return Err(format!(
+                "its report is found by name in the workspace that reports of item `{}` are saved into, and one could take the name: give it by id",
+                other.item
+            ));
+        }
+        match self.item.kind {
+            Kind::CreateReport => self.saves_apart(),
+            Kind::Report
+            | Kind::PaginatedReport
+            | Kind::Dashboard
+            | Kind::Tile
+            | Kind::Qna
+            | Kind::Visual => Ok(()),
+        }
+    }
+
+    /// The same of what callers save.
+    fn saves_apart(&self) -> Result<(), String> {
+        let into = self.place.destination();
+        match into.and_then(|into| same_as(into, &self.found_by_name_in)) {
+            Some(other) => Err(format!(
+                "reports would be saved into the workspace in which item `{}` finds its report by name, and one could take the name: give that by id",
+                other.item
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Whether the request makes sense for the item.
@@ -89,9 +147,7 @@ impl Permit<'_> {
 
     /// Whether the caller may ask for "save a copy".
     pub(super) fn offers_copies(&self) -> bool {
-        self.item.kind == Kind::Report
-            && self.permission.save_as
-            && !self.copy_could_take_the_name()
+        self.item.kind == Kind::Report && self.permission.save_as && self.saves_apart().is_ok()
     }
 
     /// The rights that the caller may ask for.

@@ -189,6 +189,17 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Evaluates a term of an item that the caller may have nothing to do with; `None`: it gives no string.
+    pub(super) fn text_if_known(&mut self, term: &Term, item: &Item) -> Option<String> {
+        let tables = self.policy.tables.iter().enumerate();
+        let used = tables.filter(|(_, table)| term.uses(&table.name));
+        let used: Vec<usize> = used.map(|(index, _)| index).collect();
+        if self.missing_row(&used).is_some() {
+            return None;
+        }
+        self.text(term, item).ok()
+    }
+
     fn scope_for(&mut self, tables: &[usize], term: &Term, item: &Item) -> Scope {
         for &table in tables {
             self.look_up(table);

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::model::{self, Item, Rule};
-use super::permit::Permit;
 use super::session::Session;
 use super::tables::Row;
 use super::{Access, Content, Grant, Kind, Policy};
@@ -188,12 +187,9 @@ impl Policy {
             let Some(permission) = &rule.permission else {
                 continue;
             };
-            let permit = Permit {
-                item,
-                rule,
-                permission,
-                place: place.clone(),
-            };
+            let permit = look
+                .session
+                .permit_at(item, rule, permission, place.clone());
             probes.extend(look.probe(permit));
         }
         Some(Place { origin, probes })

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{
-    Access, Content, DatasetSetting, Grant, Identity, Kind, Security, WorkspaceVersion, Xmla,
+    Access, Content, DatasetSetting, Grant, Identity, ItemWorkspace, Kind, Security,
+    WorkspaceVersion, Xmla,
 };
 
 /// Everything that a grant holds, open to change.
@@ -31,6 +32,8 @@ pub(crate) struct GrantParts {
     pub(crate) paginated_visuals: Vec<String>,
     pub(crate) identity: Option<Identity>,
     pub(crate) dataset_identities: BTreeMap<String, Option<Identity>>,
+    pub(crate) saved_into: Vec<ItemWorkspace>,
+    pub(crate) found_by_name_in: Vec<ItemWorkspace>,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) embed: Map<String, Value>,
 }
@@ -65,6 +68,8 @@ impl GrantParts {
             paginated_visuals: Vec::new(),
             identity: None,
             dataset_identities: BTreeMap::new(),
+            saved_into: Vec::new(),
+            found_by_name_in: Vec::new(),
             lifetime: None,
             embed: Map::new(),
         }
@@ -106,6 +111,8 @@ impl Grant {
                 .into_iter()
                 .map(|(id, identity)| (id.to_ascii_lowercase(), identity))
                 .collect(),
+            saved_into: parts.saved_into.into(),
+            found_by_name_in: parts.found_by_name_in.into(),
             lifetime: parts.lifetime,
             embed: Arc::new(parts.embed),
         }

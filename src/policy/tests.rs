@@ -1,6 +1,7 @@
 //! Tests of the policy, a file for each subject.
 
 mod cases;
+mod copies;
 mod decide;
 mod explain;
 mod grants;

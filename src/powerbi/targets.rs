@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::facts::{Asker, Occasion};
-use super::metadata::{Named, Naming, by_id_or_name, is_guid};
+use super::metadata::{Named, Naming, by_id_or_name};
 use super::{Error, Freshness, PowerBi, Target};
+use crate::guid::is_guid;
 use crate::plan::Workspace;
 use crate::policy::Grant;
 

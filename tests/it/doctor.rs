@@ -15,6 +15,7 @@ use crate::support::test_app::Setup;
 const CONTOSO: &str = "50ace000-0000-4000-8000-000000000001";
 const SHARED: &str = "50ace000-0000-4000-8000-000000000003";
 const PERSONAL: &str = "50ace000-0000-4000-8000-000000000006";
+const CLASSIC: &str = "50ace000-0000-4000-8000-000000000005";
 const ARCHIVE: &str = "50ace000-0000-4000-8000-000000000007";
 const PRINCIPAL: &str = "0b1ec700-0000-4000-8000-000000000001";
 const PROFILE: &str = "940f11e0-0000-4000-8000-000000000001";
@@ -339,14 +340,41 @@ async fn an_object_id_that_is_another_ones() {
 #[tokio::test]
 async fn the_workspace_for_copies_counts_as_well() {
     let app = edited(
-        "    report: 4e904700-0000-4000-8000-000000000011 # by id",
-        &format!("    save_as_workspace: {ARCHIVE}\n    report: 4e904700-0000-4000-8000-000000000011 # by id"),
+        "    report: 4e904700-0000-4000-8000-000000000011 # Benchmarks",
+        &format!("    save_as_workspace: {CLASSIC}\n    report: 4e904700-0000-4000-8000-000000000011 # Benchmarks"),
     )
     .start()
     .await;
     let diagnosis = doctor(&app).await;
-    diagnosis.only_failure(&["workspace", ARCHIVE, "GroupNotAccessible"]);
+    diagnosis.only_failure(&["workspace", CLASSIC, "GroupNotAccessible"]);
     diagnosis.line(&["warning", "item       benchmarks in ", "not looked at"]);
+}
+
+/// The policy gives one by id and the other by name; that it is one workspace only Power BI tells.
+#[tokio::test]
+async fn copies_beside_a_report_that_is_found_by_name() {
+    let thin = "50ace000-0000-4000-8000-000000000008";
+    let app = edited(
+        "    report: 4e904700-0000-4000-8000-000000000011 # Benchmarks",
+        &format!("    save_as_workspace: {thin}\n    report: 4e904700-0000-4000-8000-000000000011 # Benchmarks"),
+    )
+    .start()
+    .await;
+    let diagnosis = doctor(&app).await;
+    assert_eq!(diagnosis.code, 1, "{}", diagnosis.out);
+    diagnosis.line(&[
+        "FAILED",
+        "benchmarks-at-a-glance in Thin Reports",
+        "not_permitted",
+        "reports of item `benchmarks` are saved",
+        "Remedy: give the report by id",
+    ]);
+    diagnosis.line(&[
+        "FAILED",
+        "benchmarks in Shared Models",
+        "not_permitted",
+        "item `benchmarks-at-a-glance` finds its report by name",
+    ]);
 }
 
 #[tokio::test]
@@ -499,7 +527,15 @@ async fn row_level_security_that_came_and_found_no_identity() {
 
 #[tokio::test]
 async fn a_report_that_is_gone_or_not_alone() {
-    let app = TestApp::start().await;
+    // By name, which is for workspaces that no report may be saved into.
+    let by_name = || {
+        edited(
+            "report: { cel: tenant.sales }\n    embed:",
+            "report: Sales Overview\n    embed:",
+        )
+        .edit_policy("    access: create\n", "")
+    };
+    let app = by_name().start().await;
     let path = "/sandbox/reports/4e904700-0000-4000-8000-000000000001";
     app.control(Method::DELETE, path, Value::Null).await;
     let diagnosis = doctor(&app).await;
@@ -510,7 +546,7 @@ async fn a_report_that_is_gone_or_not_alone() {
     );
     diagnosis.line(&["ok", "item       sales in Fabrikam"]);
 
-    let app = TestApp::start().await;
+    let app = by_name().start().await;
     let twin = json!({"workspace": CONTOSO, "name": "Sales Overview", "datasetId": "da7a5e70-0000-4000-8000-000000000001"});
     app.control(Method::POST, "/sandbox/reports", twin).await;
     let diagnosis = doctor(&app).await;
@@ -561,8 +597,8 @@ async fn a_rule_that_a_source_cannot_serve() {
 #[tokio::test]
 async fn single_sign_on_that_nobody_declared() {
     let app = edited(
-        "    report: Orders\n    security: sso\n",
-        "    report: Orders\n",
+        "    report: 4e904700-0000-4000-8000-000000000015 # Orders\n    security: sso\n",
+        "    report: 4e904700-0000-4000-8000-000000000015\n",
     )
     .start()
     .await;
@@ -665,8 +701,8 @@ async fn a_gateway_right_that_is_missing() {
 #[tokio::test]
 async fn a_profile_needs_the_gateway_right_itself() {
     let app = edited(
-        "    report: Ledger\n",
-        "    report: Ledger\n    profile: contoso\n",
+        "    report: 4e904700-0000-4000-8000-000000000013 # Ledger\n",
+        "    report: 4e904700-0000-4000-8000-000000000013\n    profile: contoso\n",
     )
     .start()
     .await;
@@ -703,7 +739,11 @@ async fn faults_of_configuration_and_policy_are_told_as_check_tells_them() {
         "    audiences: [embed-broker]",
         "    audiences: []",
     );
-    app.edit("policy.yaml", "    report: Ledger", "    repotr: Ledger");
+    app.edit(
+        "policy.yaml",
+        "    report: Benchmarks",
+        "    repotr: Benchmarks",
+    );
     let told = async |command: &str| {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_embed-broker"))
             .arg("--config")

@@ -473,7 +473,10 @@ async fn no_redirect_is_followed_with_a_secret() {
 #[tokio::test]
 async fn the_trial_allowance_has_a_code_of_its_own() {
     let app = TestApp::setup()
-        .edit_policy("report: Price List", "report: Trial Sales")
+        .edit_policy(
+            "report: 4e904700-0000-4000-8000-000000000012 # Price List",
+            "report: 4e904700-0000-4000-8000-000000000031",
+        )
         .edit_policy(
             "title: Price list\n    kind: report\n    workspace: Shared Models",
             "title: Price list\n    kind: report\n    workspace: Trial",

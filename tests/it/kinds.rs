@@ -419,8 +419,8 @@ async fn a_paginated_report() {
 #[tokio::test]
 async fn a_paginated_report_by_a_master_user() {
     let app = sandbox_with(
-        "    report: Benchmark Ledger\n",
-        "    report: Benchmark Ledger\n    principal: master\n",
+        "    report: 4e904700-0000-4000-8000-000000000021 # Benchmark Ledger\n",
+        "    report: 4e904700-0000-4000-8000-000000000021\n    principal: master\n",
     )
     .start()
     .await;
@@ -596,11 +596,12 @@ async fn something_in_a_classic_workspace() {
 
 #[tokio::test]
 async fn every_other_kind_in_a_classic_workspace() {
+    let sales = report(41); // by id: reports may be saved beside it
     let policy = format!(
         "items:
   ask: {{ kind: qna, workspace: Classic, dataset: Classic Sales, workspace_version: classic, principal: master }}
   new: {{ kind: create_report, workspace: Classic, dataset: Classic Sales, target_workspace: Classic, workspace_version: classic, principal: master }}
-  one: {{ kind: visual, workspace: Classic, report: Classic Sales, page: P, visual: V, workspace_version: classic, principal: master }}
+  one: {{ kind: visual, workspace: Classic, report: {sales}, page: P, visual: V, workspace_version: classic, principal: master }}
   far: {{ kind: create_report, workspace: Classic, dataset: Classic Sales, target_workspace: {SHARED}, workspace_version: classic, principal: master }}
 rules:
   - {{ name: all, items: ['*'], access: create, identity: {{ username: {{ cel: claims.email }}, roles: [Region EMEA] }} }}
@@ -716,8 +717,8 @@ async fn nothing_to_filter() {
     assert_eq!(it.body["identities"], Value::Null);
     // An identity without anything that it could filter: the model may have lost its roles.
     let app = sandbox_with(
-        "    report: Price List\n    security: none\n\n",
-        "    report: Price List\n\n",
+        "    report: 4e904700-0000-4000-8000-000000000012 # Price List\n    security: none\n\n",
+        "    report: 4e904700-0000-4000-8000-000000000012\n\n",
     )
     .edit_policy(
         "items: [price-list, operations, archive]\n    identity: none",

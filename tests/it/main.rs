@@ -15,6 +15,7 @@ mod catalogue;
 mod contract_cli;
 mod contract_config;
 mod contract_http;
+mod copies;
 mod credentials;
 mod deploy;
 mod doctor;

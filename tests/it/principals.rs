@@ -457,7 +457,7 @@ async fn every_call_of_a_plan_bears_its_profile_and_facts_are_kept_apart() {
 #[tokio::test]
 async fn a_profile_is_found_by_id_or_by_exactly_one_name() {
     let by_id = TestApp::setup()
-        .edit_policy("contoso: { workspace: Contoso, profile: contoso }", &format!("contoso: {{ workspace: Contoso, profile: {CONTOSO} }}"))
+        .edit_policy("        profile: contoso\n", &format!("        profile: {CONTOSO}\n"))
         .edit_policy("expect: { rule: managers, username: ana@contoso.example, roles: [Region EMEA], access: edit, workspace: Contoso, profile: contoso }", "expect: { rule: managers }")
         .start()
         .await;
@@ -470,10 +470,10 @@ async fn a_profile_is_found_by_id_or_by_exactly_one_name() {
         ("''", 403, "not_permitted"),
     ] {
         let app = TestApp::setup()
-            .edit_policy("contoso: { workspace: Contoso, profile: contoso }", &format!("contoso: {{ workspace: Contoso, profile: {profile} }}"))
-            .edit_policy("expect: { rule: managers, username: ana@contoso.example, roles: [Region EMEA], access: edit, workspace: Contoso, profile: contoso }", "tables: { tenant: { workspace: w, profile: p } }\n    expect: { rule: managers }")
-            .edit_policy("    claims: { sub: u-ben, email: ben@contoso.example, tid: contoso, groups: [], regions: [AMER] }\n    item: sales", "    claims: { sub: u-ben, email: ben@contoso.example, tid: contoso, groups: [], regions: [AMER] }\n    tables: { tenant: { workspace: w, profile: p } }\n    item: sales")
-            .edit_policy("    claims: { sub: u-audra, email: audra@contoso.example, tid: contoso, groups: [], role: auditor }\n", "    claims: { sub: u-audra, email: audra@contoso.example, tid: contoso, groups: [], role: auditor }\n    tables: { tenant: { workspace: w, profile: p } }\n")
+            .edit_policy("        profile: contoso\n", &format!("        profile: {profile}\n"))
+            .edit_policy("expect: { rule: managers, username: ana@contoso.example, roles: [Region EMEA], access: edit, workspace: Contoso, profile: contoso }", "tables: { tenant: { workspace: w, profile: p, sales: 4e904700-0000-4000-8000-000000000001 } }\n    expect: { rule: managers }")
+            .edit_policy("    claims: { sub: u-ben, email: ben@contoso.example, tid: contoso, groups: [], regions: [AMER] }\n    item: sales", "    claims: { sub: u-ben, email: ben@contoso.example, tid: contoso, groups: [], regions: [AMER] }\n    tables: { tenant: { workspace: w, profile: p, sales: 4e904700-0000-4000-8000-000000000001 } }\n    item: sales")
+            .edit_policy("    claims: { sub: u-audra, email: audra@contoso.example, tid: contoso, groups: [], role: auditor }\n", "    claims: { sub: u-audra, email: audra@contoso.example, tid: contoso, groups: [], role: auditor }\n    tables: { tenant: { workspace: w, profile: p, sales: 4e904700-0000-4000-8000-000000000001 } }\n")
             .start()
             .await;
         app.embed("ana", json!({"item": "sales"}))

@@ -64,12 +64,16 @@ pub(super) fn of_sign_in(error: &crate::entra::Error) -> Told {
     }
 }
 
-/// Of a plan that is refused: what callers of the rule will meet as 422.
+/// Of a plan that is refused: what callers of the rule will meet.
 pub(super) fn of_refusal(refusal: &Refusal) -> Told {
     let (code, remedy) = match refusal {
         Refusal::RlsMissing(_) => (
             "rls_missing",
             "publish the model with its roles, or declare `security: none` for it if it holds nothing to filter",
+        ),
+        Refusal::NotPermitted(_) => (
+            "not_permitted",
+            "give the report by id, or let reports be saved into another workspace",
         ),
         Refusal::IdentityRequired(_) => (
             "identity_required",

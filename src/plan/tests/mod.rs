@@ -102,6 +102,7 @@ impl Case {
             Ok(_) => "planned",
             Err(Refusal::NotCombinable(_)) => "items_not_combinable",
             Err(Refusal::SessionEnds) => "token_expired",
+            Err(Refusal::NotPermitted(_)) => "not_permitted",
             Err(Refusal::IdentityUnmappable(_)) => "identity_unmappable",
             Err(Refusal::IdentityRequired(_)) => "identity_required",
             Err(Refusal::RlsMissing(_)) => "rls_missing",

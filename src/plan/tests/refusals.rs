@@ -1,7 +1,7 @@
 //! What is refused, and as what.
 
 use super::*;
-use crate::policy::{Access, WorkspaceVersion};
+use crate::policy::{Access, ItemWorkspace, WorkspaceVersion};
 
 #[test]
 fn kind_and_facts_must_agree() {
@@ -41,6 +41,69 @@ fn personal_workspaces_are_never_embedded() {
     let mut target = create(plain("D1"));
     target.1.target_workspace = Some(of_kind(WorkspaceKind::Personal));
     assert_eq!(Case::of([target]).outcome(), "item_unavailable");
+}
+
+/// Policy gives one workspace by id and the other by name, so that only the facts can tell.
+#[test]
+fn reports_are_not_saved_where_one_is_found_by_name() {
+    let lists = |workspaces: &[&str]| {
+        let all = workspaces.iter();
+        all.map(|workspace| ItemWorkspace {
+            item: "other".into(),
+            workspace: (*workspace).to_owned(),
+        })
+        .collect::<Vec<_>>()
+    };
+    let place = |id: &str, name: &str| {
+        Arc::new(Workspace {
+            name: name.into(),
+            ..(*workspace(id)).clone()
+        })
+    };
+    let looked_up = |others: &[&str]| {
+        let mut item = report("R1", [plain("D1")]);
+        item.0.saved_into = lists(others);
+        item.1.workspace = place("W", "Sales room");
+        Case::of([item]).outcome()
+    };
+    let copied = |others: &[&str], save_as: bool| {
+        let mut item = report("R1", [plain("D1")]);
+        item.0.save_as = save_as;
+        item.0.found_by_name_in = lists(others);
+        item.1.workspace = place("W", "Sales room");
+        Case::of([item]).outcome()
+    };
+    let elsewhere = |mut item: (GrantParts, Artifact), others: &[&str]| {
+        item.0.found_by_name_in = lists(others);
+        item.1.target_workspace = Some(place("W2", "Copies"));
+        Case::of([item]).outcome()
+    };
+    let copied_elsewhere = |others: &[&str]| {
+        let item = granted(report("R1", [plain("D1")]), |parts| {
+            parts.save_as = true;
+            parts.save_as_workspace = Some("W2".into());
+        });
+        elsewhere(item, others)
+    };
+    let created = |others: &[&str]| elsewhere(create(plain("D1")), others);
+    for own in ["W", "w", "Sales room"] {
+        assert_eq!(looked_up(&["x", own]), "not_permitted", "{own}");
+        assert_eq!(copied(&["x", own], true), "not_permitted", "{own}");
+        assert_eq!(copied(&["x", own], false), "planned", "{own}");
+        assert_eq!(copied_elsewhere(&[own]), "planned", "{own}");
+    }
+    for other in ["W2", "w2", "Copies"] {
+        assert_eq!(looked_up(&[other]), "planned", "{other}");
+        assert_eq!(copied(&[other], true), "planned", "{other}");
+        assert_eq!(copied_elsewhere(&["x", other]), "not_permitted", "{other}");
+        assert_eq!(created(&["x", other]), "not_permitted", "{other}");
+    }
+    assert_eq!(created(&["W", "copies"]), "planned");
+    // It is a matter of permission, which comes before whether items can be combined.
+    let mut forbidden = report("R1", [plain("D1")]);
+    forbidden.0.saved_into = lists(&["W"]);
+    let both = Case::of([forbidden, dashboard([])]);
+    assert_eq!(both.outcome(), "not_permitted");
 }
 
 #[test]

@@ -7,9 +7,8 @@ use std::time::Duration;
 use globset::Glob;
 
 use super::super::file::{At, Place, RuleFile, Text};
-use super::super::model::{Identity, Item, Permission, Report, Rule, Shown, Term};
+use super::super::model::{Identity, Item, Permission, Rule, Term};
 use super::Compiler;
-use crate::guid::is_guid;
 
 /// Shortest lifetime: Power BI counts in whole minutes and reads 0 as "the default" (`lifetimeInMinutes` of Generate
 /// Token).
@@ -43,7 +42,15 @@ impl Compiler<'_> {
                 for &item in &concerned {
                     catalogue.items[item].rules.push(index);
                 }
-                self.refuse_self_copies(&file, &concerned, catalogue.items, &path);
+                if let Some(permission) = &rule.permission {
+                    self.refuse_copies_beside_names(
+                        &file,
+                        permission,
+                        &concerned,
+                        catalogue.items,
+                        &path,
+                    );
+                }
                 rule
             })
             .collect()
@@ -228,44 +235,4 @@ impl Compiler<'_> {
         concerned.dedup();
         concerned
     }
-
-    /// A report that is found by name could be replaced by a copy that is saved beside it.
-    fn refuse_self_copies(
-        &mut self,
-        file: &RuleFile,
-        concerned: &[usize],
-        items: &[Item],
-        path: &str,
-    ) {
-        let Some(save_as) = file.save_as.as_ref().filter(|it| it.value && !file.deny) else {
-            return;
-        };
-        for &index in concerned {
-            let item = &items[index];
-            if let Some(report) = name_in_danger(item) {
-                self.mistake(
-                    save_as.place,
-                    &format!("{path}.save_as"),
-                    format!(
-                        "item `{}` finds its report by the name `{report}`, and copies are saved into the same workspace: one could take the name",
-                        item.name
-                    ),
-                    "give the report by id, or set the item's `save_as_workspace` to another workspace",
-                );
-            }
-        }
-    }
-}
-
-/// The name by which an item finds its report, when copies of it are saved into the same workspace (as written).
-fn name_in_danger(item: &Item) -> Option<&str> {
-    let Shown::Report(Report::Fixed(report)) = &item.shown else {
-        return None;
-    };
-    let name = report.literal().filter(|report| !is_guid(report))?;
-    let elsewhere = item
-        .save_as_workspace
-        .as_ref()
-        .is_some_and(|workspace| !workspace.same_as_written(&item.workspace));
-    (!elsewhere).then_some(name)
 }

@@ -287,33 +287,33 @@ fn with_several_tenants_a_key_uses_the_tenant_or_consents() {
 
 #[test]
 fn a_report_found_by_name_cannot_be_copied_into_its_own_workspace() {
-    const ID: &str = "5b218778-e7a5-4d73-8187-f10824047715";
-    let copies = |item: &str, rule: &str| {
+    let alone = |item: &str, gives: &str| {
         format!(
-            "items:\n  a: {{ {item} }}\nrules: [{{ name: r, items: ['*'], identity: none, {rule} }}]"
+            "items:\n  a: {{ {item} }}\nrules: [{{ name: r, items: ['*'], identity: none, {gives} }}]"
         )
     };
     for item in [
         "kind: report, workspace: w, report: Sales",
         "kind: report, workspace: w, report: Sales, save_as_workspace: w",
         "kind: report, workspace: { cel: claims.w }, report: Sales, save_as_workspace: { cel: claims.w }",
+        "kind: report, workspace: { cel: item.name }, report: Sales",
     ] {
-        let found = mistakes(&copies(item, "save_as: true"));
+        let found = mistakes(&alone(item, "save_as: true"));
         assert!(
             found.contains("rules[0].save_as:") && found.contains("could take the name"),
             "{found}"
         );
-        policy(&copies(item, "save_as: false"));
+        policy(&alone(item, "save_as: false"));
     }
     for item in [
-        format!("kind: report, workspace: w, report: {ID}"),
-        "kind: report, workspace: w, report: '*'".to_owned(),
-        "kind: report, workspace: w, report: Sales, save_as_workspace: copies".to_owned(),
-        "kind: report, workspace: { cel: claims.w }, report: Sales, save_as_workspace: { cel: claims.v }".to_owned(),
-        "kind: paginated_report, workspace: w, report: Sales".to_owned(),
-        "kind: qna, workspace: w, dataset: Sales".to_owned(),
+        "kind: report, workspace: w, report: 5b218778-e7a5-4d73-8187-f10824047715",
+        "kind: report, workspace: w, report: '*'",
+        "kind: report, workspace: w, report: Sales, save_as_workspace: copies",
+        "kind: report, workspace: { cel: claims.w }, report: Sales, save_as_workspace: { cel: claims.v }",
+        "kind: paginated_report, workspace: w, report: Sales",
+        "kind: qna, workspace: w, dataset: Sales",
     ] {
-        policy(&copies(&item, "save_as: true"));
+        policy(&alone(item, "save_as: true"));
     }
 }
 

@@ -15,6 +15,9 @@ use made_up::{ask, claims, item, rules};
 const ROWS: &str =
     "{ a: { w: wa, p: pa, m: default, open: true }, b: { w: wb, p: null, m: other, open: false } }";
 
+/// Every report, by id: what is found by name beside saved copies has tests of its own.
+const REPORT: &str = "00000000-0000-4000-8000-000000000001";
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum When {
     Always,
@@ -77,16 +80,12 @@ struct Item {
 
 impl Item {
     fn yaml(self, name: usize) -> String {
-        let report = if self.target {
-            "'*'"
-        } else {
-            "00000000-0000-4000-8000-000000000001"
-        };
+        let report = if self.target { "'*'" } else { REPORT };
         let shown = match self.kind {
             Kind::Report => format!("kind: report, report: {report}"),
             Kind::PaginatedReport => format!("kind: paginated_report, report: {report}"),
             Kind::Dashboard => "kind: dashboard, dashboard: B".to_owned(),
-            Kind::Visual => "kind: visual, report: R, page: P, visual: V".to_owned(),
+            Kind::Visual => format!("kind: visual, report: {REPORT}, page: P, visual: V"),
             Kind::Qna => "kind: qna, dataset: D".to_owned(),
             Kind::Tile => "kind: tile, dashboard: B, tile: T".to_owned(),
             Kind::CreateReport => "kind: create_report, dataset: D, target_workspace: T".to_owned(),
@@ -327,8 +326,7 @@ impl World<'_> {
             "datasets": if item.dataset { vec!["d"] } else { vec![] },
             "report": match item.kind {
                 Kind::Report | Kind::PaginatedReport if item.target => json!(ask.target),
-                Kind::Report | Kind::PaginatedReport => json!("00000000-0000-4000-8000-000000000001"),
-                Kind::Visual => json!("R"),
+                Kind::Report | Kind::PaginatedReport | Kind::Visual => json!(REPORT),
                 Kind::Dashboard | Kind::Tile | Kind::Qna | Kind::CreateReport => Value::Null,
             },
         });
