@@ -4,7 +4,6 @@
 //! http is for loopback hosts only, proxies of the environment are honoured but never for loopback, and bodies are
 //! read up to a limit.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -25,30 +24,6 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Outbound {
     external: reqwest::Client,
     loopback: reqwest::Client,
-    observer: Option<Observer>,
-}
-
-/// Told how calls ended that lead to no stage of a request: so whoever wires the broker can count them.
-pub type Observer = Arc<dyn Fn(&Call<'_>) + Send + Sync>;
-
-/// A call that has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// What it was for.
-    pub purpose: Purpose<'a>,
-    /// `ok`, or a word for what failed.
-    pub outcome: &'static str,
-    /// How long it took.
-    pub duration: Duration,
-}
-
-/// What a call was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose<'a> {
-    /// An Entra token of this principal.
-    AccessToken(&'a str),
-    /// The signing keys of this issuer.
-    SigningKeys(&'a str),
 }
 
 /// Why a body could not be read.
@@ -101,24 +76,7 @@ impl Outbound {
         Ok(Self {
             external: build(false)?,
             loopback: build(true)?,
-            observer: None,
         })
-    }
-
-    /// Has calls told to `observer`.
-    #[must_use]
-    pub fn with_observer(self, observer: Observer) -> Self {
-        Self {
-            observer: Some(observer),
-            ..self
-        }
-    }
-
-    /// Tells how a call ended.
-    pub fn tell(&self, call: &Call<'_>) {
-        if let Some(observer) = &self.observer {
-            observer(call);
-        }
     }
 
     /// The client for `url`.

@@ -10,8 +10,7 @@ use crate::broker::RateLimit;
 use crate::config::{AuditSink, Config, Issuer, Mistake, Mistakes, Principal};
 use crate::entra::AccessTokens;
 use crate::http::Edge;
-use crate::metrics;
-use crate::outbound::{Outbound, Purpose};
+use crate::outbound::Outbound;
 use crate::plan::{Minter, MinterKind};
 use crate::policy::{Policy, Surroundings};
 use crate::powerbi::PowerBi;
@@ -103,20 +102,14 @@ pub(super) fn refuse_loss_of_cases(policy: &Policy, former: &Policy) -> Option<M
 }
 
 pub(super) fn outbound(config: &Config) -> Result<Outbound, Mistakes> {
-    let outbound = Outbound::new(&config.tls).map_err(|error| {
+    Outbound::new(&config.tls).map_err(|error| {
         let remedy = "name a PEM file that the broker's user may read";
         Mistakes(vec![Mistake::new(
             "tls.extra_ca_file",
             format!("{error:#}"),
             remedy,
         )])
-    })?;
-    Ok(outbound.with_observer(Arc::new(|call| match call.purpose {
-        Purpose::AccessToken(principal) => {
-            metrics::entra(principal, call.outcome, call.duration);
-        }
-        Purpose::SigningKeys(issuer) => metrics::issuer(issuer, call.outcome, call.duration),
-    })))
+    })
 }
 
 /// The way to Power BI. What a change of the configuration does not touch goes on with its tokens.
@@ -148,16 +141,7 @@ pub(super) fn upstream(
         &config.tokens,
         Arc::clone(&tokens),
         outbound,
-    )
-    .with_observer(Arc::new(|call| {
-        metrics::upstream(
-            call.principal,
-            call.kind.as_str(),
-            call.outcome.as_str(),
-            call.again,
-            call.duration,
-        );
-    }));
+    );
     let powerbi = match shared {
         Some(shared) => powerbi.with_shared_cache(shared),
         None => powerbi,

@@ -25,7 +25,8 @@ use super::fetch::{FetchError, Location};
 use super::keys::KeySet;
 use crate::cached::{Cached, CoolDown, Need};
 use crate::config::Secret;
-use crate::outbound::{Call, Outbound, Purpose};
+use crate::metrics;
+use crate::outbound::Outbound;
 
 /// Age at which fetched keys are renewed: bounds how long a withdrawn key still counts.
 const TTL: Duration = Duration::from_secs(5 * 60);
@@ -255,11 +256,8 @@ impl Site {
         let outbound = self.outbound.load_full();
         let began = Instant::now();
         let result = self.location.fetch(&outbound).await;
-        outbound.tell(&Call {
-            purpose: Purpose::SigningKeys(&self.issuer),
-            outcome: result.as_ref().err().map_or("ok", FetchError::outcome),
-            duration: began.elapsed(),
-        });
+        let outcome = result.as_ref().err().map_or("ok", FetchError::outcome);
+        metrics::issuer(&self.issuer, outcome, began.elapsed());
         match &result {
             Ok(keys) => {
                 self.last_error.store(None);

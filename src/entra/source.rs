@@ -20,7 +20,8 @@ use super::status::{CredentialCheck, CredentialStatus, Fetches, PrincipalStatus}
 use super::{AccessToken, Error, life};
 use crate::cached::Aborted;
 use crate::config;
-use crate::outbound::{Call, Outbound, Purpose};
+use crate::metrics;
+use crate::outbound::Outbound;
 
 /// Time that one round over all credentials may take; under `server.request_timeout` by default.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
@@ -205,11 +206,8 @@ impl Source {
         let fetched = tokio::time::timeout(limit, credential.fetch(&self.app))
             .await
             .unwrap_or_else(|_| Err(Failure::timed_out()));
-        self.app.outbound.tell(&Call {
-            purpose: Purpose::AccessToken(&self.principal),
-            outcome: fetched.as_ref().err().map_or("ok", Failure::outcome),
-            duration: began.elapsed(),
-        });
+        let outcome = fetched.as_ref().err().map_or("ok", Failure::outcome);
+        metrics::entra(&self.principal, outcome, began.elapsed());
         let token = fetched?;
         let held = Held {
             margin: life::margin(self.min_lifetime).mul_f64(rand::rng().random_range(0.5..1.0)),

@@ -5,7 +5,7 @@
 //! `Retry-After` fits the time left, and once with a new Entra token when Power BI calls the old one expired or invalid.
 //! Repeating a mint is safe: a spare token does nothing. Every try passes the principal's breaker.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +16,9 @@ use url::Url;
 
 use super::breaker::{Breaker, Permit, Verdict};
 use super::errors::{self, Failure, Trouble};
-use super::observer::{Call, CallKind, CallOutcome, Observer};
 use super::{Error, bearers::Bearers};
 use crate::entra::AccessToken;
+use crate::metrics;
 use crate::outbound::{self, BodyError};
 
 /// Tries of one call (part of the HTTP contract).
@@ -33,7 +33,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long no Entra token is renewed after a new one was refused as well: then it is not the token that is at fault,
 /// and Entra must not be asked once a request.
-const VAIN_RENEWAL: Duration = Duration::from_secs(30);
+const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Bound of an answer: lists of some ten thousand items fit.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -49,13 +49,28 @@ pub(super) struct Client {
     pub(super) http: reqwest::Client,
     pub(super) bearers: Bearers,
     pub(super) breaker: Breaker,
-    pub(super) renewals: Renewals,
-    pub(super) observer: Arc<OnceLock<Observer>>,
+    pub(super) renewal_pause: RenewalPause,
 }
 
-/// Until when a renewal of the Entra token would be in vain.
+/// Until when no Entra token is renewed, although Power BI refuses the one that is there.
 #[derive(Default)]
-pub(super) struct Renewals(Mutex<Option<Instant>>);
+pub(super) struct RenewalPause(Mutex<Option<Instant>>);
+
+/// What is asked of Power BI; the name is a metric label.
+#[derive(Clone, Copy, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum CallKind {
+    Mint,
+    Profiles,
+    Workspaces,
+    Reports,
+    Dashboards,
+    Tiles,
+    Datasets,
+    DataSources,
+    /// Something that only `doctor` asks.
+    Diagnosis,
+}
 
 /// One call, the same for every try.
 pub(super) struct Request {
@@ -73,15 +88,6 @@ pub(super) struct Answer<T> {
     /// Length of the body, the measure of what it costs to keep.
     pub(super) bytes: usize,
     pub(super) request_id: Option<String>,
-}
-
-/// Takes a 2xx body, or says why it cannot be used.
-type Read<'a> = &'a mut (dyn FnMut(&[u8]) -> Result<(), String> + Send);
-
-/// An answer whose body was taken.
-struct Taken {
-    bytes: usize,
-    request_id: Option<String>,
 }
 
 /// What to do after a failed try.
@@ -107,27 +113,6 @@ impl Client {
         deadline: Instant,
         read: impl Fn(&[u8]) -> Result<T, String> + Sync,
     ) -> Result<Answer<T>, Error> {
-        let mut value = None;
-        let read = &mut |body: &[u8]| {
-            value = Some(read(body)?);
-            Ok(())
-        };
-        let Taken { bytes, request_id } = self.make(request, deadline, read).await?;
-        Ok(Answer {
-            // Taken, so read.
-            value: value.ok_or(Error::Aborted)?,
-            bytes,
-            request_id,
-        })
-    }
-
-    /// As [`call`](Self::call), whatever the value is: compiled once.
-    async fn make(
-        &self,
-        request: &Request,
-        deadline: Instant,
-        read: Read<'_>,
-    ) -> Result<Taken, Error> {
         let mut tries = Tries::default();
         let (mut token, mut renewed) = (None, false);
         loop {
@@ -139,7 +124,7 @@ impl Client {
             };
             let again = tries.made > 0;
             let failure = match self
-                .attempt(request, &bearer, deadline, again, read, permit)
+                .attempt(request, &bearer, deadline, again, &read, permit)
                 .await
             {
                 Ok(answer) => return Ok(answer),
@@ -150,7 +135,7 @@ impl Client {
                     tokio::time::sleep(wait).await;
                     token = Some(bearer);
                 }
-                Next::NewToken if !self.renewals.are_vain() => {
+                Next::NewToken if !self.renewal_pause.is_on() => {
                     tracing::warn!(
                         principal = %self.principal,
                         "Power BI calls the Entra token expired or invalid: a new one is asked for"
@@ -160,7 +145,7 @@ impl Client {
                 }
                 Next::NewToken | Next::GiveUp => {
                     if renewed && matches!(failure, Failure::TokenRefused(_)) {
-                        self.renewals.was_vain();
+                        self.renewal_pause.begin();
                     }
                     failure.log(&self.principal, request.kind);
                     return Err(failure.into_error(&self.principal));
@@ -199,44 +184,37 @@ impl Client {
         }
     }
 
-    async fn attempt(
+    /// Makes one try; the breaker and the metrics learn how it went.
+    async fn attempt<T: Send>(
         &self,
         request: &Request,
         bearer: &AccessToken,
         deadline: Instant,
         again: bool,
-        read: Read<'_>,
+        read: &(impl Fn(&[u8]) -> Result<T, String> + Sync),
         permit: Permit<'_>,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<Answer<T>, Failure> {
         let started = Instant::now();
         let until = deadline.min(started + TRY_TIMEOUT);
-        let exchange = self.exchange(request, bearer, read);
-        let result = tokio::time::timeout_at(until, exchange)
+        let result = tokio::time::timeout_at(until, self.exchange(request, bearer, read))
             .await
             .unwrap_or(Err(Failure::Timeout));
         let (verdict, outcome) = match &result {
-            Ok(_) => (Verdict::Good, CallOutcome::Ok),
+            Ok(_) => (Verdict::Good, "ok"),
             Err(failure) => (failure.verdict(), failure.outcome()),
         };
         permit.settle(verdict);
-        if let Some(observer) = self.observer.get() {
-            observer(&Call {
-                principal: &self.principal,
-                kind: request.kind,
-                outcome,
-                again,
-                duration: started.elapsed(),
-            });
-        }
+        let call = request.kind.as_str();
+        metrics::upstream(&self.principal, call, outcome, again, started.elapsed());
         result
     }
 
-    async fn exchange(
+    async fn exchange<T>(
         &self,
         request: &Request,
         bearer: &AccessToken,
-        read: Read<'_>,
-    ) -> Result<Taken, Failure> {
+        read: &(impl Fn(&[u8]) -> Result<T, String> + Sync),
+    ) -> Result<Answer<T>, Failure> {
         let mut response = self.send(request, bearer).await?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let body = outbound::read_capped(response, MAX_BODY).await;
@@ -261,8 +239,8 @@ impl Client {
                 Failure::Transport("the connection was dropped in the middle of an answer".into())
             }
         })?;
-        read(&body).map_err(malformed)?;
-        Ok(Taken {
+        Ok(Answer {
+            value: read(&body).map_err(malformed)?,
             bytes: body.len(),
             request_id,
         })
@@ -297,15 +275,21 @@ impl Client {
     }
 }
 
-impl Renewals {
-    fn are_vain(&self) -> bool {
+impl RenewalPause {
+    fn is_on(&self) -> bool {
         let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn was_vain(&self) {
-        let until = Instant::now() + VAIN_RENEWAL;
+    fn begin(&self) {
+        let until = Instant::now() + RENEWAL_PAUSE;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+}
+
+impl CallKind {
+    pub(super) fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -4,9 +4,9 @@
 //! right, or the reply cannot be used.
 
 use super::Error;
+use super::client::CallKind;
 use super::embed_url;
 use super::facts::Reader;
-use super::observer::CallKind;
 use super::wire;
 use crate::plan::{DataSource, Dataset, Workspace, WorkspaceKind};
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::client::{CallKind, Request};
 use super::facts::{Asker, Occasion, Reader};
-use super::observer::CallKind;
 use super::reads::{self, Collection};
-use super::{Error, Freshness, PowerBi, client::Request, wire};
+use super::{Error, Freshness, PowerBi, wire};
 use crate::plan::Workspace;
 
 /// Time for one question.

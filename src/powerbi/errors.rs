@@ -12,8 +12,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-use super::observer::{CallKind, CallOutcome};
-use super::{Error, breaker::Verdict};
+use super::Error;
+use super::breaker::Verdict;
+use super::client::CallKind;
 use crate::outbound;
 use told::{Told, excerpt};
 
@@ -145,16 +146,17 @@ impl Failure {
         }
     }
 
-    pub(super) fn outcome(&self) -> CallOutcome {
+    /// For metric labels.
+    pub(super) fn outcome(&self) -> &'static str {
         match self {
-            Self::Transport(_) => CallOutcome::Transport,
-            Self::Timeout => CallOutcome::Timeout,
-            Self::Server(_) => CallOutcome::ServerError,
-            Self::Throttled(..) => CallOutcome::Throttled,
-            Self::TokenRefused(_) => CallOutcome::TokenRefused,
-            Self::Quota(_) => CallOutcome::Quota,
-            Self::Rejected(_) => CallOutcome::Rejected,
-            Self::Malformed(_) => CallOutcome::Malformed,
+            Self::Transport(_) => "transport",
+            Self::Timeout => "timeout",
+            Self::Server(_) => "server_error",
+            Self::Throttled(..) => "throttled",
+            Self::TokenRefused(_) => "token_refused",
+            Self::Quota(_) => "quota",
+            Self::Rejected(_) => "rejected",
+            Self::Malformed(_) => "malformed",
         }
     }
 

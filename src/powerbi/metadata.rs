@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use super::Error;
+use super::client::CallKind;
 use super::convert::{self, allowed_url, invalid, is_paginated, same_id};
 use super::facts::{Ages, Asker, Reader, Shelf};
-use super::observer::CallKind;
 use super::reads::Collection;
 use super::wire;
 use crate::guid::is_guid;

@@ -10,8 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
-use super::client::{Client, Request};
-use super::observer::CallKind;
+use super::client::{CallKind, Client, Request};
 use super::{EmbedToken, Error, Minted, reads, wire};
 use crate::guid::is_guid;
 use crate::plan::EmbedPlan;

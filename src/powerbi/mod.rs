@@ -17,7 +17,6 @@ mod errors;
 mod facts;
 mod metadata;
 mod mint;
-mod observer;
 mod reads;
 mod sharing;
 mod targets;
@@ -25,7 +24,7 @@ mod tokens;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -40,7 +39,6 @@ pub use errors::Trouble;
 #[cfg(fuzzing)]
 pub use errors::fuzz_classify;
 pub use facts::UsedFacts;
-pub use observer::{Call, CallKind, CallOutcome, Observer};
 
 use self::bearers::Bearers;
 use self::breaker::Breaker;
@@ -60,7 +58,6 @@ pub struct PowerBi {
     clients: BTreeMap<String, Arc<Client>>,
     facts: Facts,
     tokens: Arc<EmbedTokens>,
-    observer: Arc<OnceLock<Observer>>,
 }
 
 /// A minted embed token; never shown in `Debug`. Clones share it.
@@ -224,7 +221,6 @@ impl PowerBi {
         bearers: &Bearers,
         outbound: &Outbound,
     ) -> Self {
-        let observer = Arc::new(OnceLock::new());
         let client = |(name, principal): (&String, &config::Principal)| {
             let mut root = principal.api_root();
             if let Ok(mut path) = root.path_segments_mut() {
@@ -238,8 +234,7 @@ impl PowerBi {
                 root,
                 bearers: bearers.clone(),
                 breaker: Breaker::new(name),
-                renewals: client::Renewals::default(),
-                observer: Arc::clone(&observer),
+                renewal_pause: client::RenewalPause::default(),
             };
             (name.clone(), Arc::new(client))
         };
@@ -247,15 +242,7 @@ impl PowerBi {
             clients: principals.iter().map(client).collect(),
             facts: Facts::new(Ages::new(cache)),
             tokens: EmbedTokens::new(cache.embed_tokens_max_bytes, tokens.min_remaining),
-            observer,
         }
-    }
-
-    /// Has every try of every call told to `observer`; the first observer stays.
-    #[must_use]
-    pub fn with_observer(self, observer: Observer) -> Self {
-        let _ = self.observer.set(observer);
-        self
     }
 
     /// Shares embed tokens with other replicas; the first cache stays.

@@ -4,9 +4,8 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::Error;
-use super::client::Request;
+use super::client::{CallKind, Request};
 use super::facts::Reader;
-use super::observer::CallKind;
 use super::wire::Page;
 
 /// `$top` of collections that know it.

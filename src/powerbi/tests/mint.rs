@@ -1,13 +1,10 @@
 //! The mint: what is sent, which answers are believed, and how long a token is served.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
 use serde_json::json;
 use time::Duration as Span;
 
 use super::*;
-use crate::powerbi::{CallKind, CallOutcome, Provenance};
+use crate::powerbi::Provenance;
 
 fn with_body(body: &str) -> EmbedPlan {
     EmbedPlan::of_parts(PlanParts {
@@ -334,24 +331,23 @@ async fn a_path_that_leaves_its_place_is_never_sent() {
 }
 
 #[tokio::test]
-async fn every_try_is_told_to_the_observer() {
+async fn every_try_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _recording = ::metrics::set_default_local_recorder(&recorder);
     let fake = Fake::scripted(vec![Reply::text(503, ""), Reply::Drop, hour()]).await;
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let calls = Arc::new(AtomicUsize::new(0));
-    let (log, count) = (Arc::clone(&told), Arc::clone(&calls));
-    let power_bi = Setup::default()
-        .power_bi(&fake)
-        .with_observer(Arc::new(move |call| {
-            count.fetch_add(1, SeqCst);
-            assert_eq!((call.principal, call.kind), ("default", CallKind::Mint));
-            log.lock().unwrap().push((call.outcome, call.again));
-        }));
+    let power_bi = Setup::default().power_bi(&fake);
     power_bi.token(&plan(), now(), soon()).await.unwrap();
-    let expected = [
-        (CallOutcome::ServerError, false),
-        (CallOutcome::Transport, true),
-        (CallOutcome::Ok, true),
-    ];
-    assert_eq!(*told.lock().unwrap(), expected);
-    assert_eq!(calls.load(SeqCst), 3);
+    let text = recorder.handle().render();
+    let labels = r#"principal="default",call="mint""#;
+    for outcome in ["server_error", "transport", "ok"] {
+        let tries =
+            format!("embed_broker_upstream_requests_total{{{labels},outcome=\"{outcome}\"}} 1\n");
+        assert!(text.contains(&tries), "{outcome}: {text}");
+    }
+    for line in [
+        format!("embed_broker_upstream_retries_total{{{labels}}} 2\n"),
+        r#"embed_broker_upstream_request_duration_seconds_count{call="mint"} 3"#.to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
+    }
 }
