@@ -37,7 +37,7 @@ const TRIAL_EVERY: Duration = Duration::from_secs(15 * 60);
 pub(super) async fn warm_up(process: Arc<ProcessState>, app: AppState) {
     if let Some(cache) = process.current().shared_cache.clone() {
         // So that a new replica mints nothing that the others have; never longer than a connection may take.
-        let _ = tokio::time::timeout(FIRST_LOOK, async move { cache.tend().await }).await;
+        let _ = tokio::time::timeout(FIRST_LOOK, async move { cache.maintain().await }).await;
     }
     loop {
         let generation = process.current();
@@ -63,7 +63,7 @@ pub(super) async fn upkeep(process: Arc<ProcessState>, recorder: PrometheusHandl
             tokio::spawn(async move { tokens.with_life(&principal).await.map(drop) });
         }
         if let Some(cache) = generation.shared_cache.clone() {
-            tokio::spawn(async move { cache.tend().await });
+            tokio::spawn(async move { cache.maintain().await });
         }
         if forgotten.elapsed() >= FORGET_IDLE {
             forgotten = Instant::now();

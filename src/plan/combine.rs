@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::Artifact;
+use super::artifact::Artifact;
 use super::item::{declared, is_v1};
 use super::{Circumstances, Refusal};
 use crate::policy::{Grant, Identity, Kind, Security};

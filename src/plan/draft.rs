@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::Dataset;
+use super::artifact::Dataset;
 use super::identity::{self, Fitted};
 use super::item::{Item, Shown, unavailable};
 use super::request::{

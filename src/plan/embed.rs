@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::facts::same_id;
+use super::artifact::same_id;
 use super::item::{Item, Shown, unavailable};
 use super::{PlannedItem, Refusal};
 use crate::policy::Access;

@@ -6,8 +6,8 @@
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_normalization::is_nfkc;
 
+use super::artifact::Dataset;
 use super::blob;
-use super::facts::Dataset;
 use super::item::{Item, Shown};
 use super::request::{DatasourceIdentity, DatasourceSelector, EffectiveIdentity, IdentityBlob};
 use super::rls::{Part, Row, Secured, Username, Without};

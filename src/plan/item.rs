@@ -1,7 +1,7 @@
 //! One item of a request: its grant beside its facts. [`Item::of`] refuses where the two do not belong together, and
 //! what can never be embedded, before anything is said about identities.
 
-use super::facts::{Artifact, ContentFacts, Dataset, Report, Workspace, WorkspaceKind, same_id};
+use super::artifact::{Artifact, ContentFacts, Dataset, Report, Workspace, WorkspaceKind, same_id};
 use super::{Circumstances, MinterKind, Refusal};
 use crate::policy::{
     Access, Content, DatasetSetting, Grant, Kind, Security, WorkspaceVersion, Xmla,

@@ -5,16 +5,16 @@
 //! refused. Rights are the least that serve the request. Refusals come in this order: what policy would refuse had it known
 //! the facts, the caller's session, what cannot be combined, then the items in the order asked.
 //!
-//! `facts` and the grants meet in `item`; `copies` keeps saved reports apart from those that are found by name, `combine`
+//! `artifact` and the grants meet in `item`; `copies` keeps saved reports apart from those that are found by name, `combine`
 //! says what may share a token, `rls` which identity a source takes, `identity` makes it, `draft` collects it all into the
 //! call, `request` is the wire format, `embed` the page's part.
 
+mod artifact;
 mod blob;
 mod combine;
 mod copies;
 mod draft;
 mod embed;
-mod facts;
 mod identity;
 mod item;
 mod key;
@@ -39,7 +39,7 @@ use self::item::Item;
 use self::request::Request;
 use crate::policy::{Grant, Security};
 
-pub use self::facts::{
+pub use self::artifact::{
     Artifact, ContentFacts, DataSource, Dataset, Report, Workspace, WorkspaceKind,
 };
 pub use self::key::PlanKey;

@@ -5,7 +5,7 @@
 //! Services", "SQL Server Analysis Services", "paginated reports RLS" (which field means what).
 //! [`Secured::of_model`] finds a dataset's row: learned from the facts, or asserted by policy and held against them.
 
-use super::facts::Dataset;
+use super::artifact::Dataset;
 use super::{MinterKind, Refusal};
 use crate::policy::Security;
 

@@ -5,7 +5,7 @@
 //! the order is header, then the body's code, then status. Upstream text is compared with what is known, shown to
 //! operators at debug level, and never becomes part of an [`Error`].
 
-mod told;
+mod body;
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::Error;
 use super::breaker::Verdict;
 use super::client::CallKind;
 use crate::outbound;
-use told::{Told, excerpt};
+use body::{ErrorBody, excerpt};
 
 /// Taken for a 429 that does not say how long to wait.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -228,9 +228,9 @@ impl Failure {
 
 /// Reads an answer that is no 2xx.
 pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let told = Told::read(headers, body);
-    let text = told.message.to_ascii_lowercase();
-    let code = told.code.clone();
+    let error = ErrorBody::read(headers, body);
+    let text = error.message.to_ascii_lowercase();
+    let code = error.code.clone();
     let refusal = Refusal {
         status,
         remedy: remedy(status, code.as_deref(), &text),
@@ -241,7 +241,7 @@ pub(super) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
         status = status.as_u16(),
         code = %refusal.code,
         upstream_request_id = refusal.request_id,
-        message = ?excerpt(&told.message),
+        message = ?excerpt(&error.message),
         "Power BI refused"
     );
     if status == StatusCode::TOO_MANY_REQUESTS {

@@ -78,7 +78,7 @@ impl Link {
     }
 
     /// Sees to it that there is a connection if there can be one; gives what is wrong all the same.
-    pub(super) async fn tend(&self) -> Result<Option<String>, Trouble> {
+    pub(super) async fn connect_if_needed(&self) -> Result<Option<String>, Trouble> {
         let complaint = self.retarget().err();
         if self.connection.load().is_some() {
             self.ask(&[b"PING"]).await?;

@@ -7,7 +7,7 @@
 //!
 //! Nor does Redis cost time that it is not worth: one answer is waited for up to `cache.redis.timeout`; the first that
 //! does not come takes the connection out of use, and requests go on at once without it until
-//! [`tend`](SharedCache::tend), in the background, has found a connection that answers.
+//! [`maintain`](SharedCache::maintain), in the background, has found a connection that answers.
 //!
 //! What this cannot prevent: whoever may write to Redis can delete what is shared (replicas mint more) and fake counters
 //! (a caller is told 429 as at the limit itself). Nobody gets a token that way.
@@ -33,7 +33,7 @@ use crate::metrics;
 /// Longest value: several times the largest embed token. What is planted in Redis costs no more than that to look at.
 const MAX_VALUE: usize = 64 * 1024;
 
-/// How long it stands in Redis which key is in use; renewed at every [`tend`](SharedCache::tend).
+/// How long it stands in Redis which key is in use; renewed at every [`maintain`](SharedCache::maintain).
 const KEY_CHECK_MILLISECONDS: &str = "60000";
 
 /// Deletes a lock that is still its owner's.
@@ -45,7 +45,7 @@ pub struct SharedCache {
     link: Link,
     config: config::Redis,
     keys: ArcSwap<Keys>,
-    /// What [`tend`](Self::tend) last found wanting; empty: nothing.
+    /// What [`maintain`](Self::maintain) last found wanting; empty: nothing.
     complaint: Mutex<String>,
     /// Held while tending.
     turn: tokio::sync::Mutex<()>,
@@ -86,7 +86,7 @@ pub struct Lock {
 }
 
 impl SharedCache {
-    /// Prepares it; no network until the first [`tend`](Self::tend).
+    /// Prepares it; no network until the first [`maintain`](Self::maintain).
     ///
     /// # Errors
     /// What cannot work at all.
@@ -134,10 +134,10 @@ impl SharedCache {
     }
 
     /// Keeps the connection and the keys at what configuration and Redis say. To be called every few seconds.
-    pub async fn tend(&self) {
+    pub async fn maintain(&self) {
         let _turn = self.turn.lock().await;
         let mut complaints: Vec<String> = self.reread_keys().err().into_iter().collect();
-        let probed = match self.link.tend().await {
+        let probed = match self.link.connect_if_needed().await {
             Ok(complaint) => {
                 complaints.extend(complaint);
                 self.compare_keys().await

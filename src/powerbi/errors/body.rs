@@ -1,15 +1,15 @@
-//! The words of a refusal: its code and message, in whichever of the four shapes, or the headers, they came.
+//! Code and message of a refusal, from any of the four shapes of a body, or from the headers.
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// What an answer says of itself.
-pub(super) struct Told {
+/// Code and message of an answer that is no success.
+pub(super) struct ErrorBody {
     pub(super) code: Option<String>,
     pub(super) message: String,
 }
 
-impl Told {
+impl ErrorBody {
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Self {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let details = header("X-PowerBI-Error-Details")
@@ -24,7 +24,7 @@ impl Told {
         };
         let info = header("X-PowerBI-Error-Info").and_then(sane_code);
         let (details_code, details_message) =
-            details.map_or((None, String::new()), |told| (told.code, told.message));
+            details.map_or((None, String::new()), |body| (body.code, body.message));
         Self {
             code: info.or(details_code).or(body.code),
             message: format!("{details_message} {}", body.message)
