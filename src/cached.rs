@@ -14,16 +14,17 @@
 //! while anything is awaited.
 //!
 //! How good a value is, only its user knows (a token long enough for one plan is too short for another), so every
-//! [`get`](Cached::get) brings its own judgement. Embed tokens are bounded by bytes and live in `moka` instead.
+//! [`get`](Cached::get) brings its own judgement. Embed tokens are bounded by bytes and live in `moka` instead; what
+//! obtains one is a `shared_task`, as a fetch is here.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
+
+use crate::shared_task::{self, Aborted, SharedTask};
 
 /// What a user thinks of the value that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,37 +47,30 @@ pub struct CoolDown<E> {
     pub failed: fn(&E) -> Duration,
 }
 
-/// A fetch that ended without a result (it panicked, or the runtime is shutting down).
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the fetch was aborted")]
-pub struct Aborted;
-
 /// A value that is fetched, shared and renewed.
 pub struct Cached<T, E> {
-    fetch: Box<dyn Fn() -> BoxFuture<'static, Result<T, E>> + Send + Sync>,
     cool_down: CoolDown<E>,
     state: Mutex<State<T, E>>,
 }
 
-type Flight<T, E> = Shared<BoxFuture<'static, Outcome<T, E>>>;
+type Fetch<T, E> = SharedTask<Outcome<T, E>>;
 
 /// What a [`Cached`] answers; errors are shared by all who waited for the same fetch.
 pub type Outcome<T, E> = Result<Arc<T>, Arc<E>>;
 
 struct State<T, E> {
     current: Option<Arc<T>>,
-    flight: Option<Flight<T, E>>,
+    under_way: Option<Fetch<T, E>>,
     failure: Option<(Arc<E>, Instant)>,
     wanted_until: Option<Instant>,
 }
 
-enum Step<T, E> {
+enum Step<T, E, F> {
     Done(Outcome<T, E>),
-    /// Wait for our own flight, or for one that somebody else began.
-    Wait {
-        flight: Flight<T, E>,
-        own: bool,
-    },
+    /// Our own fetch is under way.
+    Started(Fetch<T, E>),
+    /// Somebody else's is; ours was not started.
+    Joined(Fetch<T, E>, F),
 }
 
 impl<T, E> Cached<T, E>
@@ -84,20 +78,15 @@ where
     T: Send + Sync + 'static,
     E: From<Aborted> + Send + Sync + 'static,
 {
-    /// An empty cache over `fetch`.
-    pub fn new<F, Fut>(cool_down: CoolDown<E>, fetch: F) -> Arc<Self>
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
-    {
+    /// An empty cache.
+    pub fn new(cool_down: CoolDown<E>) -> Arc<Self> {
         let state = State {
             current: None,
-            flight: None,
+            under_way: None,
             failure: None,
             wanted_until: None,
         };
         Arc::new(Self {
-            fetch: Box::new(move || fetch().boxed()),
             cool_down,
             state: Mutex::new(state),
         })
@@ -113,24 +102,33 @@ where
         self.peek().filter(|value| judge(value) == Need::Nothing)
     }
 
-    /// A value that `judge` finds good enough, fetched when necessary.
+    /// A value that `judge` finds good enough, by `fetch` when necessary.
     ///
     /// # Errors
     /// The last fetch's error, when there is no value that may be used.
-    pub async fn get(self: &Arc<Self>, judge: impl Fn(&T) -> Need) -> Outcome<T, E> {
-        // A flight that somebody else began may land with a value that is not good enough for us: then one of our own.
-        let (mut last, own) = match self.step(&judge) {
+    pub async fn get<F, Fut>(
+        self: &Arc<Self>,
+        judge: impl Fn(&T) -> Need,
+        fetch: F,
+    ) -> Outcome<T, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let (mut last, fetch) = match self.step(&judge, fetch) {
             Step::Done(outcome) => return outcome,
-            Step::Wait { flight, own } => (flight.await, own),
+            Step::Started(own) => (result(own).await, None),
+            Step::Joined(other, fetch) => (result(other).await, Some(fetch)),
         };
-        if !own
+        // What somebody else fetched may not be good enough for us: then once more.
+        if let Some(fetch) = fetch
             && last
                 .as_ref()
                 .is_ok_and(|value| judge(value) != Need::Nothing)
         {
-            last = match self.step(&judge) {
+            last = match self.step(&judge, fetch) {
                 Step::Done(outcome) => return outcome,
-                Step::Wait { flight, .. } => flight.await,
+                Step::Started(fetch) | Step::Joined(fetch, _) => result(fetch).await,
             };
         }
         match last {
@@ -143,7 +141,11 @@ where
         }
     }
 
-    fn step(self: &Arc<Self>, judge: &impl Fn(&T) -> Need) -> Step<T, E> {
+    fn step<F, Fut>(self: &Arc<Self>, judge: &impl Fn(&T) -> Need, fetch: F) -> Step<T, E, F>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
         let now = Instant::now();
         let mut state = self.state();
         let current = state.current.clone().map(|value| (judge(&value), value));
@@ -164,19 +166,23 @@ where
         }
         let wanted_lately =
             need == Need::Newer && state.wanted_until.is_some_and(|until| now < until);
-        let (flight, own) = match (&state.flight, &usable) {
-            (Some(flight), _) => (flight.clone(), false),
+        let step = match (&state.under_way, &usable) {
+            (Some(other), _) => Step::Joined(other.clone(), fetch),
             (None, Some(value)) if wanted_lately => return Step::Done(Ok(Arc::clone(value))),
-            (None, _) => (self.take_off(&mut state, need), true),
+            (None, _) => Step::Started(self.start(&mut state, need, fetch())),
         };
         match usable {
             Some(value) if need == Need::Renewal => Step::Done(Ok(value)),
-            _ => Step::Wait { flight, own },
+            _ => step,
         }
     }
 
-    /// Starts a fetch in a task of its own, so that it outlives its callers.
-    fn take_off(self: &Arc<Self>, state: &mut State<T, E>, need: Need) -> Flight<T, E> {
+    fn start(
+        self: &Arc<Self>,
+        state: &mut State<T, E>,
+        need: Need,
+        fetch: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Fetch<T, E> {
         if need == Need::Newer {
             state.wanted_until = Some(Instant::now() + self.cool_down.wanted);
         }
@@ -185,27 +191,18 @@ where
             Need::Renewal | Need::Nothing => Span::none(),
             Need::Newer | Need::Replacement => Span::current(),
         };
-        let fetched = tokio::spawn((self.fetch)().instrument(span));
         let cache = Arc::clone(self);
-        let landing = tokio::spawn(async move {
-            let result = fetched.await.unwrap_or_else(|_| Err(E::from(Aborted)));
-            cache.land(result)
+        let fetch = shared_task::start(fetch.instrument(span), move |fetched| {
+            cache.keep(fetched.map_err(E::from).flatten())
         });
-        let flight = async move {
-            landing
-                .await
-                .unwrap_or_else(|_| Err(Arc::new(E::from(Aborted))))
-        }
-        .boxed()
-        .shared();
-        state.flight = Some(flight.clone());
-        flight
+        state.under_way = Some(fetch.clone());
+        fetch
     }
 
-    fn land(&self, result: Result<T, E>) -> Outcome<T, E> {
+    fn keep(&self, fetched: Result<T, E>) -> Outcome<T, E> {
         let mut state = self.state();
-        state.flight = None;
-        match result {
+        state.under_way = None;
+        match fetched {
             Ok(value) => {
                 let value = Arc::new(value);
                 state.current = Some(Arc::clone(&value));
@@ -225,6 +222,13 @@ where
         // Nothing under this lock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn result<T, E: From<Aborted>>(fetch: Fetch<T, E>) -> Outcome<T, E> {
+    fetch
+        .await
+        .map_err(|aborted| Arc::new(E::from(aborted)))
+        .flatten()
 }
 
 #[cfg(test)]
@@ -251,27 +255,32 @@ mod tests {
     fn source() -> Source {
         let fetches = Arc::new(AtomicU32::new(0));
         let down = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let (count, broken) = (Arc::clone(&fetches), Arc::clone(&down));
         let cool_down = CoolDown {
             wanted: Duration::from_secs(15),
             failed: |_: &Failed| Duration::from_secs(5),
         };
-        let cache = Cached::new(cool_down, move || {
-            let (count, broken) = (Arc::clone(&count), Arc::clone(&broken));
-            async move {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                let number = count.fetch_add(1, SeqCst) + 1;
-                if broken.load(SeqCst) {
-                    Err(Failed)
-                } else {
-                    Ok(number)
-                }
-            }
-        });
         Source {
-            cache,
+            cache: Cached::new(cool_down),
             fetches,
             down,
+        }
+    }
+
+    impl Source {
+        async fn get(&self, need: Need) -> Outcome<u32, Failed> {
+            let fetch = || {
+                let (count, down) = (Arc::clone(&self.fetches), Arc::clone(&self.down));
+                async move {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let number = count.fetch_add(1, SeqCst) + 1;
+                    if down.load(SeqCst) {
+                        Err(Failed)
+                    } else {
+                        Ok(number)
+                    }
+                }
+            };
+            self.cache.get(|_| need, fetch).await
         }
     }
 
@@ -282,7 +291,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn fifty_waiters_share_one_fetch() {
         let s = source();
-        let all = (0..50).map(|_| s.cache.get(|_| Need::Nothing));
+        let all = (0..50).map(|_| s.get(Need::Nothing));
         for outcome in futures_util::future::join_all(all).await {
             assert_eq!(*outcome.unwrap(), 1);
         }
@@ -292,8 +301,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_fetch_outlives_the_caller_who_hung_up() {
         let s = source();
-        let impatient =
-            tokio::time::timeout(Duration::from_millis(1), s.cache.get(|_| Need::Nothing)).await;
+        let impatient = tokio::time::timeout(Duration::from_millis(1), s.get(Need::Nothing)).await;
         assert!(impatient.is_err());
         seconds(1).await;
         assert_eq!(s.cache.peek().as_deref(), Some(&1));
@@ -302,44 +310,41 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_old_value_is_served_while_it_is_renewed() {
         let s = source();
-        s.cache.get(|_| Need::Nothing).await.unwrap();
-        assert_eq!(*s.cache.get(|_| Need::Renewal).await.unwrap(), 1);
+        s.get(Need::Nothing).await.unwrap();
+        assert_eq!(*s.get(Need::Renewal).await.unwrap(), 1);
         seconds(1).await;
-        assert_eq!(*s.cache.get(|_| Need::Nothing).await.unwrap(), 2);
+        assert_eq!(*s.get(Need::Nothing).await.unwrap(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wanted_fetch_that_did_not_help_is_not_repeated_within_its_cool_down() {
         let s = source();
-        s.cache.get(|_| Need::Nothing).await.unwrap();
+        s.get(Need::Nothing).await.unwrap();
         assert_eq!(
-            *s.cache.get(|_| Need::Newer).await.unwrap(),
+            *s.get(Need::Newer).await.unwrap(),
             2,
             "the first want fetches"
         );
         for _ in 0..100 {
-            assert_eq!(*s.cache.get(|_| Need::Newer).await.unwrap(), 2);
+            assert_eq!(*s.get(Need::Newer).await.unwrap(), 2);
         }
         assert_eq!(
-            *s.cache.get(|_| Need::Replacement).await.unwrap(),
+            *s.get(Need::Replacement).await.unwrap(),
             3,
             "a refused value is not delayed"
         );
         seconds(16).await;
-        s.cache.get(|_| Need::Newer).await.unwrap();
+        s.get(Need::Newer).await.unwrap();
         assert_eq!(s.fetches.load(SeqCst), 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_old_value_goes_on_while_the_source_fails() {
         let s = source();
-        s.cache.get(|_| Need::Nothing).await.unwrap();
+        s.get(Need::Nothing).await.unwrap();
         s.down.store(true, SeqCst);
-        assert_eq!(*s.cache.get(|_| Need::Newer).await.unwrap(), 1);
-        assert_eq!(
-            s.cache.get(|_| Need::Replacement).await,
-            Err(Arc::new(Failed))
-        );
+        assert_eq!(*s.get(Need::Newer).await.unwrap(), 1);
+        assert_eq!(s.get(Need::Replacement).await, Err(Arc::new(Failed)));
         assert_eq!(
             s.fetches.load(SeqCst),
             2,
@@ -347,25 +352,22 @@ mod tests {
         );
         s.down.store(false, SeqCst);
         seconds(6).await;
-        assert_eq!(*s.cache.get(|_| Need::Replacement).await.unwrap(), 3);
+        assert_eq!(*s.get(Need::Replacement).await.unwrap(), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_panicking_fetch_is_an_error_and_the_next_one_recovers() {
-        let calls = Arc::new(AtomicU32::new(0));
-        let count = Arc::clone(&calls);
         let cool_down = CoolDown {
             wanted: Duration::ZERO,
             failed: |_: &Failed| Duration::ZERO,
         };
-        let cache = Cached::new(cool_down, move || {
-            let number = count.fetch_add(1, SeqCst);
-            async move {
-                assert!(number > 0, "the first fetch panics");
-                Ok::<_, Failed>(number)
-            }
-        });
-        assert_eq!(cache.get(|_| Need::Nothing).await, Err(Arc::new(Failed)));
-        assert_eq!(*cache.get(|_| Need::Nothing).await.unwrap(), 1);
+        let cache = Cached::new(cool_down);
+        let panics = || async { panic!("the first fetch panics") };
+        assert_eq!(
+            cache.get(|_: &u32| Need::Nothing, panics).await,
+            Err(Arc::new(Failed))
+        );
+        let works = || async { Ok(1) };
+        assert_eq!(*cache.get(|_| Need::Nothing, works).await.unwrap(), 1);
     }
 }

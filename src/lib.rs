@@ -34,5 +34,6 @@ mod guid;
 pub mod metrics;
 pub mod outbound;
 pub mod shared_cache;
+pub mod shared_task;
 pub mod telemetry;
 mod weight;

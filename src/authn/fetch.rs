@@ -13,9 +13,9 @@ use serde::Deserialize;
 use url::Url;
 
 use super::keys::KeySet;
-use crate::cached::Aborted;
 use crate::config::secure_or_loopback;
 use crate::outbound::{BodyError, Outbound, read_capped};
+use crate::shared_task::Aborted;
 
 /// Largest discovery document or key set: Microsoft's, with all certificates, has some 30 KiB.
 const MAX_BODY: usize = 100 * 1024;
@@ -65,7 +65,7 @@ pub(super) enum FetchError {
     OtherHost { url: String, keys: String },
     #[error("{url} is no JSON Web Key Set")]
     NoKeySet { url: String },
-    #[error(transparent)]
+    #[error("the fetch was aborted")]
     Aborted(#[from] Aborted),
 }
 

@@ -182,18 +182,13 @@ impl Remote {
             outbound: ArcSwap::from_pointee(outbound.clone()),
             last_error: ArcSwapOption::empty(),
         });
-        let fetched = Arc::clone(&site);
         let cool_down = CoolDown {
             wanted: WANTED_COOL_DOWN,
             failed: |_: &FetchError| FAILED_COOL_DOWN,
         };
-        let cache = Cached::new(cool_down, move || {
-            let site = Arc::clone(&fetched);
-            async move { site.fetch().await }
-        });
         Arc::new(Self {
             site,
-            cache,
+            cache: Cached::new(cool_down),
             waiting: Semaphore::new(max_waiting),
             renewing: AtomicBool::new(false),
         })
@@ -221,17 +216,20 @@ impl Remote {
     }
 
     async fn keys(&self, knows: impl Fn(&KeySet) -> bool) -> Result<Arc<KeySet>, Arc<FetchError>> {
-        self.cache
-            .get(|keys| {
-                if !knows(keys) {
-                    Need::Newer
-                } else if keys.age() >= TTL {
-                    Need::Renewal
-                } else {
-                    Need::Nothing
-                }
-            })
-            .await
+        let judge = |keys: &KeySet| {
+            if !knows(keys) {
+                Need::Newer
+            } else if keys.age() >= TTL {
+                Need::Renewal
+            } else {
+                Need::Nothing
+            }
+        };
+        let fetch = || {
+            let site = Arc::clone(&self.site);
+            async move { site.fetch().await }
+        };
+        self.cache.get(judge, fetch).await
     }
 
     /// Fetches the keys now and renews them until the last verifier that uses them is gone.

@@ -36,7 +36,7 @@ use crate::config;
 use crate::outbound::Outbound;
 
 /// How long a request waits for a newer token while the old one will still do.
-const PATIENCE: Duration = Duration::from_secs(2);
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause between tries to get the first token; [`Cached`] holds them back further.
 const WARM_UP_PAUSE: Duration = Duration::from_secs(2);
@@ -182,30 +182,28 @@ impl AccessTokens {
 
 impl Principal {
     fn new(source: Source, min_lifetime: Duration) -> Self {
-        let source = Arc::new(source);
         let cool_down = CoolDown {
             // A young token is not found wanting (see `life`), and after a failure the other one holds.
             wanted: Duration::ZERO,
             failed: Miss::cool_down,
         };
-        let fetching = Arc::clone(&source);
-        let cached = Cached::new(cool_down, move || {
-            let source = Arc::clone(&fetching);
-            async move { source.fetch().await }
-        });
         Self {
-            source,
-            cached,
+            source: Arc::new(source),
+            cached: Cached::new(cool_down),
             min_lifetime,
         }
     }
 
     async fn token(&self, name: &str) -> Result<AccessToken, Arc<Error>> {
-        let fetch = self.cached.get(|held| self.need(held));
+        let fetch = || {
+            let source = Arc::clone(&self.source);
+            async move { source.fetch().await }
+        };
+        let fetch = self.cached.get(|held| self.need(held), fetch);
         let outcome = match self.cached.peek().filter(|held| self.will_do(held)) {
             None => fetch.await,
             // The fetch goes on in its own task.
-            Some(old) => tokio::time::timeout(PATIENCE, fetch)
+            Some(old) => tokio::time::timeout(RENEWAL_TIMEOUT, fetch)
                 .await
                 .unwrap_or(Ok(old)),
         };

@@ -18,10 +18,10 @@ use super::failure::Failure;
 use super::refused::{Fingerprint, RefusedTokens, fingerprint};
 use super::status::{CredentialCheck, CredentialStatus, Fetches, PrincipalStatus};
 use super::{AccessToken, Error, life};
-use crate::cached::Aborted;
 use crate::config;
 use crate::metrics;
 use crate::outbound::Outbound;
+use crate::shared_task::Aborted;
 
 /// Time that one round over all credentials may take; under `server.request_timeout` by default.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(8);

@@ -4,7 +4,7 @@
 //! the facts know both.
 
 use super::Refusal;
-use super::facts::{Artifact, Workspace};
+use super::artifact::{Artifact, Workspace};
 use crate::policy::{Grant, ItemWorkspace};
 
 /// Checks one item.

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
 use super::convert::checked_url;
-use super::facts::{Asker, Occasion, UsedFacts};
+use super::fact_cache::{Lookup, LookupContext, UsedFacts};
 use super::metadata::{Naming, Sources, by_id_or_name};
 use super::{Error, Freshness, PowerBi, wire};
 use crate::plan::{Artifact, ContentFacts, Dataset, Workspace};
@@ -52,41 +52,45 @@ impl PowerBi {
         deadline: Instant,
     ) -> Result<(Vec<Artifact>, UsedFacts), Error> {
         let mut artifacts = Vec::with_capacity(grants.len());
-        let occasion = Occasion::new(freshness, deadline);
+        let occasion = Lookup::new(freshness, deadline);
         for some in grants.chunks(AT_ONCE) {
             let occasion = &occasion;
             let some = some.iter().map(|grant| async move {
-                let asker = self.asker(grant, occasion).await?;
-                self.artifact(&asker, grant, target).await
+                let context = self.context(grant, occasion).await?;
+                self.artifact(&context, grant, target).await
             });
             artifacts.extend(try_join_all(some).await?);
         }
         Ok((artifacts, occasion.used_facts()))
     }
 
-    pub(super) async fn asker(&self, grant: &Grant, occasion: &Occasion) -> Result<Asker, Error> {
-        let mut asker = Asker {
+    pub(super) async fn context(
+        &self,
+        grant: &Grant,
+        occasion: &Lookup,
+    ) -> Result<LookupContext, Error> {
+        let mut context = LookupContext {
             client: Arc::clone(self.client(grant.principal())?),
             profile: None,
             ages: self.facts.ages,
-            occasion: occasion.clone(),
+            lookup: occasion.clone(),
         };
         if let Some(profile) = grant.profile() {
-            asker.profile = Some(self.facts.profile(&asker, profile).await?);
+            context.profile = Some(self.facts.profile(&context, profile).await?);
         }
-        Ok(asker)
+        Ok(context)
     }
 
     async fn artifact(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         grant: &Grant,
         target: Option<&str>,
     ) -> Result<Artifact, Error> {
-        let workspace = self.facts.workspace(asker, grant.workspace()).await?;
+        let workspace = self.facts.workspace(context, grant.workspace()).await?;
         let inside = async {
-            let found = self.content(asker, grant, &workspace, target).await?;
-            let datasets = self.datasets(asker, grant, &workspace, &found).await?;
+            let found = self.content(context, grant, &workspace, target).await?;
+            let datasets = self.datasets(context, grant, &workspace, &found).await?;
             Ok((found.content, datasets))
         };
         let (content, datasets) = inside.await.map_err(|error| aimed(error, target))?;
@@ -96,15 +100,15 @@ impl PowerBi {
                     target_workspace, ..
                 },
                 _,
-            ) => Some(self.facts.workspace(asker, target_workspace).await?),
+            ) => Some(self.facts.workspace(context, target_workspace).await?),
             (_, true) => Some(match grant.save_as_workspace() {
-                Some(other) => self.facts.workspace(asker, other).await?,
+                Some(other) => self.facts.workspace(context, other).await?,
                 None => Arc::clone(&workspace),
             }),
             (_, false) => None,
         };
         Ok(Artifact {
-            profile_id: asker.profile.as_deref().map(str::to_owned),
+            profile_id: context.profile.as_deref().map(str::to_owned),
             workspace,
             content,
             datasets,
@@ -114,40 +118,40 @@ impl PowerBi {
 
     async fn content(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         grant: &Grant,
         workspace: &Workspace,
         target: Option<&str>,
     ) -> Result<Found, Error> {
-        let naming = |naming, reference| self.facts.id(asker, &workspace.id, naming, reference);
+        let naming = |naming, reference| self.facts.id(context, &workspace.id, naming, reference);
         match grant.content() {
             Content::Report { report }
             | Content::PaginatedReport { report }
             | Content::Visual { report, .. } => {
                 let id = match target {
-                    Some(target) => self.target(asker, workspace, target).await?,
+                    Some(target) => self.target(context, workspace, target).await?,
                     None => naming(Naming::Reports, report).await?,
                 };
-                self.report(asker, workspace, &id).await
+                self.report(context, workspace, &id).await
             }
             Content::Dashboard { dashboard } => {
                 let id = naming(Naming::Dashboards, dashboard).await?;
-                self.dashboard(asker, workspace, &id).await
+                self.dashboard(context, workspace, &id).await
             }
             Content::Tile { dashboard, tile } => {
                 let id = naming(Naming::Dashboards, dashboard).await?;
-                self.tile(asker, workspace, id, tile).await
+                self.tile(context, workspace, id, tile).await
             }
             Content::Qna { dataset } | Content::CreateReport { dataset, .. } => {
                 let home = match grant.dataset_workspace() {
-                    Some(other) => &self.facts.workspace(asker, other).await?.id,
+                    Some(other) => &self.facts.workspace(context, other).await?.id,
                     None => &workspace.id,
                 };
                 Ok(Found {
                     content: ContentFacts::Dataset,
                     own: Some(
                         self.facts
-                            .id(asker, home, Naming::Datasets, dataset)
+                            .id(context, home, Naming::Datasets, dataset)
                             .await?,
                     ),
                     shown: Vec::new(),
@@ -156,8 +160,13 @@ impl PowerBi {
         }
     }
 
-    async fn report(&self, asker: &Asker, workspace: &Workspace, id: &str) -> Result<Found, Error> {
-        let report = self.facts.report(asker, &workspace.id, id).await?;
+    async fn report(
+        &self,
+        context: &LookupContext,
+        workspace: &Workspace,
+        id: &str,
+    ) -> Result<Found, Error> {
+        let report = self.facts.report(context, &workspace.id, id).await?;
         if !report.paginated && report.dataset_id.is_none() {
             return Err(Error::ItemUnavailable {
                 what: format!("report {id} in workspace {}", workspace.id),
@@ -173,43 +182,43 @@ impl PowerBi {
 
     async fn dashboard(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         workspace: &Workspace,
         id: &str,
     ) -> Result<Found, Error> {
-        let dashboard = self.facts.dashboard(asker, &workspace.id, id).await?;
-        let tiles = self.facts.tiles(asker, &workspace.id, id).await?;
+        let dashboard = self.facts.dashboard(context, &workspace.id, id).await?;
+        let tiles = self.facts.tiles(context, &workspace.id, id).await?;
         Ok(Found {
             content: ContentFacts::Dashboard {
                 id: dashboard.id.clone(),
                 embed_url: dashboard.embed_url.clone(),
             },
             own: None,
-            shown: self.shown(asker, workspace, &tiles).await?,
+            shown: self.shown(context, workspace, &tiles).await?,
         })
     }
 
     async fn tile(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         workspace: &Workspace,
         dashboard_id: String,
         reference: &str,
     ) -> Result<Found, Error> {
         let tiles = self
             .facts
-            .tiles(asker, &workspace.id, &dashboard_id)
+            .tiles(context, &workspace.id, &dashboard_id)
             .await?;
         let has_id = |one: &wire::Tile| one.id.eq_ignore_ascii_case(reference);
         let has_title = |one: &wire::Tile| one.title.as_deref() == Some(reference);
         let what = || format!("tile `{reference}` of dashboard {dashboard_id}");
         let tile = by_id_or_name(&tiles, has_id, has_title, what)?;
-        let shown = self.shown(asker, workspace, std::slice::from_ref(tile));
+        let shown = self.shown(context, workspace, std::slice::from_ref(tile));
         Ok(Found {
             own: None,
             shown: shown.await?,
             content: ContentFacts::Tile {
-                embed_url: checked_url(&asker.client.embed_hosts, tile.embed_url.as_deref())?,
+                embed_url: checked_url(&context.client.embed_hosts, tile.embed_url.as_deref())?,
                 id: tile.id.clone(),
                 dashboard_id,
             },
@@ -219,7 +228,7 @@ impl PowerBi {
     /// The datasets of these tiles. A tile that names only its report shows that report's dataset.
     async fn shown(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         workspace: &Workspace,
         tiles: &[wire::Tile],
     ) -> Result<Vec<String>, Error> {
@@ -230,7 +239,7 @@ impl PowerBi {
             match (dataset, report) {
                 (Some(dataset), _) => shown.push(dataset.to_owned()),
                 (None, Some(report)) => {
-                    let report = self.facts.report(asker, &workspace.id, report).await?;
+                    let report = self.facts.report(context, &workspace.id, report).await?;
                     shown.extend(report.dataset_id.clone());
                 }
                 // A text box, a picture, a web page.
@@ -242,7 +251,7 @@ impl PowerBi {
 
     async fn datasets(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         grant: &Grant,
         workspace: &Workspace,
         found: &Found,
@@ -252,7 +261,7 @@ impl PowerBi {
         for some in wanted.chunks(AT_ONCE) {
             let some = some
                 .iter()
-                .map(|wanted| self.dataset(asker, workspace, wanted));
+                .map(|wanted| self.dataset(context, workspace, wanted));
             datasets.extend(try_join_all(some).await?);
         }
         Ok(datasets)
@@ -260,18 +269,18 @@ impl PowerBi {
 
     async fn dataset(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         workspace: &Workspace,
         wanted: &Wanted<'_>,
     ) -> Result<Arc<Dataset>, Error> {
         let elsewhere = match wanted.workspace {
-            Some(other) => Some(self.facts.workspace(asker, other).await?),
+            Some(other) => Some(self.facts.workspace(context, other).await?),
             None => None,
         };
         let home = elsewhere.as_deref().unwrap_or(workspace);
         let dataset = self
             .facts
-            .dataset(asker, &home.id, &wanted.id, wanted.sources)
+            .dataset(context, &home.id, &wanted.id, wanted.sources)
             .await;
         dataset.map_err(|error| match error {
             Error::ItemUnavailable { what, cause } => Error::ItemUnavailable {

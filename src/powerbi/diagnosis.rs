@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client::{CallKind, Request};
-use super::facts::{Asker, Occasion, Reader};
+use super::fact_cache::{Lookup, LookupContext, Reader};
 use super::reads::{self, Collection};
 use super::{Error, Freshness, PowerBi, wire};
 use crate::plan::Workspace;
@@ -36,7 +36,7 @@ pub struct WorkspaceDetails {
     pub profile_id: Option<Arc<str>>,
 }
 
-/// A capacity that the asker may see.
+/// A capacity that the principal may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Its id.
@@ -122,10 +122,10 @@ impl PowerBi {
         profile: Option<&str>,
         workspace: &str,
     ) -> Result<WorkspaceDetails, Error> {
-        let asker = self.inquirer(principal, profile).await?;
-        let workspace = self.facts.workspace(&asker, workspace).await?;
-        let profile_id = asker.profile.clone();
-        let (details, _) = reader(asker)
+        let context = self.lookup_context(principal, profile).await?;
+        let workspace = self.facts.workspace(&context, workspace).await?;
+        let profile_id = context.profile.clone();
+        let (details, _) = reader(context)
             .one::<wire::Workspace>(CallKind::Diagnosis, &["groups", &workspace.id])
             .await?;
         Ok(WorkspaceDetails {
@@ -145,10 +145,10 @@ impl PowerBi {
         profile: Option<&str>,
         workspace: &str,
     ) -> Result<Vec<WorkspaceUser>, Error> {
-        let asker = self.inquirer(principal, profile).await?;
-        let workspace = self.facts.workspace(&asker, workspace).await?;
+        let context = self.lookup_context(principal, profile).await?;
+        let workspace = self.facts.workspace(&context, workspace).await?;
         let path = ["groups", &workspace.id, "users"];
-        let (users, _) = reader(asker)
+        let (users, _) = reader(context)
             .all(
                 CallKind::Diagnosis,
                 &path,
@@ -172,8 +172,8 @@ impl PowerBi {
         principal: &str,
         profile: Option<&str>,
     ) -> Result<Vec<Capacity>, Error> {
-        let asker = self.inquirer(principal, profile).await?;
-        let (capacities, _) = reader(asker)
+        let context = self.lookup_context(principal, profile).await?;
+        let (capacities, _) = reader(context)
             .all::<wire::Capacity>(
                 CallKind::Diagnosis,
                 &["capacities"],
@@ -195,9 +195,9 @@ impl PowerBi {
         workspace: &str,
         dataset: &str,
     ) -> Result<Vec<GatewaySource>, Error> {
-        let asker = self.inquirer(principal, profile).await?;
+        let context = self.lookup_context(principal, profile).await?;
         let path = ["groups", workspace, "datasets", dataset, "datasources"];
-        let (sources, _) = reader(asker)
+        let (sources, _) = reader(context)
             .one::<wire::Page<wire::DataSource>>(CallKind::Diagnosis, &path)
             .await?;
         let live = sources.value.into_iter().filter(|source| {
@@ -220,8 +220,8 @@ impl PowerBi {
     /// # Errors
     /// See [`Error`]; a refusal is none.
     pub async fn administers_gateway(&self, principal: &str, gateway: &str) -> Result<bool, Error> {
-        let asker = self.inquirer(principal, None).await?;
-        let read = reader(asker)
+        let context = self.lookup_context(principal, None).await?;
+        let read = reader(context)
             .one::<wire::Gateway>(CallKind::Diagnosis, &["gateways", gateway])
             .await;
         match read {
@@ -241,9 +241,9 @@ impl PowerBi {
         gateway: &str,
         source: &str,
     ) -> Result<Vec<GatewayUser>, Error> {
-        let asker = self.inquirer(principal, None).await?;
+        let context = self.lookup_context(principal, None).await?;
         let path = ["gateways", gateway, "datasources", source, "users"];
-        let (users, _) = reader(asker)
+        let (users, _) = reader(context)
             .one::<wire::Page<wire::GatewayUser>>(CallKind::Diagnosis, &path)
             .await?;
         Ok(users.value.into_iter().map(GatewayUser::from).collect())
@@ -260,31 +260,35 @@ impl PowerBi {
         workspace: &str,
         report: &str,
     ) -> Result<bool, Error> {
-        let asker = self.inquirer(principal, profile).await?;
-        let workspace = self.facts.workspace(&asker, workspace).await?;
-        let report = self.facts.report(&asker, &workspace.id, report).await?;
+        let context = self.lookup_context(principal, profile).await?;
+        let workspace = self.facts.workspace(&context, workspace).await?;
+        let report = self.facts.report(&context, &workspace.id, report).await?;
         Ok(report.paginated)
     }
 
-    async fn inquirer(&self, principal: &str, profile: Option<&str>) -> Result<Asker, Error> {
+    async fn lookup_context(
+        &self,
+        principal: &str,
+        profile: Option<&str>,
+    ) -> Result<LookupContext, Error> {
         let deadline = Instant::now() + TIME;
-        let mut asker = Asker {
+        let mut context = LookupContext {
             client: Arc::clone(self.client(principal)?),
             profile: None,
             ages: self.facts.ages,
-            occasion: Occasion::new(Freshness::Cached, deadline),
+            lookup: Lookup::new(Freshness::Cached, deadline),
         };
         if let Some(profile) = profile {
-            asker.profile = Some(self.facts.profile(&asker, profile).await?);
+            context.profile = Some(self.facts.profile(&context, profile).await?);
         }
-        Ok(asker)
+        Ok(context)
     }
 }
 
-fn reader(asker: Asker) -> Reader {
+fn reader(context: LookupContext) -> Reader {
     Reader {
-        client: asker.client,
-        profile: asker.profile,
+        client: context.client,
+        profile: context.profile,
         deadline: Instant::now() + TIME,
     }
 }

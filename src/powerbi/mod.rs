@@ -14,7 +14,7 @@ mod convert;
 mod diagnosis;
 mod embed_url;
 mod errors;
-mod facts;
+mod fact_cache;
 mod metadata;
 mod mint;
 mod reads;
@@ -38,12 +38,12 @@ pub use diagnosis::{
 pub use errors::Trouble;
 #[cfg(fuzzing)]
 pub use errors::fuzz_classify;
-pub use facts::UsedFacts;
+pub use fact_cache::UsedFacts;
 
 use self::bearers::Bearers;
 use self::breaker::Breaker;
 use self::client::Client;
-use self::facts::Ages;
+use self::fact_cache::Ages;
 use self::metadata::Facts;
 use self::mint::Order;
 use self::tokens::{EmbedTokens, Found};
@@ -300,16 +300,18 @@ impl PowerBi {
             let found = self
                 .tokens
                 .get_or_mint(plan.key(), now, until, client, order, deadline);
-            let (flight, own) = match found {
+            let (task, own) = match found {
                 Found::Token(token) => return Ok((token, Provenance::Cached)),
-                Found::Flight { flight, own } => (flight, own),
+                Found::Started(task) => (task, true),
+                Found::Joined(task) => (task, false),
             };
-            match tokio::time::timeout_at(deadline, flight).await {
-                Ok(Ok(landed)) => return Ok(landed),
+            let obtained = tokio::time::timeout_at(deadline, task)
+                .await
+                .map_err(|_| Error::TimedOut)?;
+            match obtained.map_err(Error::from).flatten() {
                 // Whoever began that mint had less time than we have.
-                Ok(Err(Error::TimedOut)) if !own && Instant::now() < deadline => {}
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(Error::TimedOut),
+                Err(Error::TimedOut) if !own && Instant::now() < deadline => {}
+                result => return result,
             }
         }
     }

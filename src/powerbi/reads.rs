@@ -5,7 +5,7 @@ use url::Url;
 
 use super::Error;
 use super::client::{CallKind, Request};
-use super::facts::Reader;
+use super::fact_cache::Reader;
 use super::wire::Page;
 
 /// `$top` of collections that know it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::facts::{Asker, Occasion};
+use super::fact_cache::{Lookup, LookupContext};
 use super::metadata::{Named, Naming, by_id_or_name};
 use super::{Error, Freshness, PowerBi, Target};
 use crate::guid::is_guid;
@@ -21,12 +21,12 @@ impl PowerBi {
     /// # Errors
     /// See [`Error`].
     pub async fn targets(&self, grant: &Grant, deadline: Instant) -> Result<Vec<Target>, Error> {
-        let occasion = Occasion::new(Freshness::Cached, deadline);
-        let asker = self.asker(grant, &occasion).await?;
-        let workspace = self.facts.workspace(&asker, grant.workspace()).await?;
+        let occasion = Lookup::new(Freshness::Cached, deadline);
+        let context = self.context(grant, &occasion).await?;
+        let workspace = self.facts.workspace(&context, grant.workspace()).await?;
         let reports = self
             .facts
-            .names(&asker, &workspace.id, Naming::Reports)
+            .names(&context, &workspace.id, Naming::Reports)
             .await?;
         let target = |report: &Named| Target {
             id: report.id.clone(),
@@ -40,7 +40,7 @@ impl PowerBi {
     /// broker ask for ids at will.
     pub(super) async fn target(
         &self,
-        asker: &Asker,
+        context: &LookupContext,
         workspace: &Workspace,
         target: &str,
     ) -> Result<String, Error> {
@@ -50,12 +50,12 @@ impl PowerBi {
         let has_id = |one: &Named| one.id.eq_ignore_ascii_case(target);
         let has_name = |one: &Named| named && one.name == target;
         let what = || format!("report `{target}`");
-        let list = |asker| self.facts.names(asker, &workspace.id, Naming::Reports);
-        let mut reports = list(asker).await?;
+        let list = |context| self.facts.names(context, &workspace.id, Naming::Reports);
+        let mut reports = list(context).await?;
         if !reports.iter().any(|one| has_id(one) || has_name(one)) {
             // It may have been saved after the list was read.
-            let mut again = asker.clone();
-            again.occasion = asker.occasion.with_facts_of_the_last(RECENT);
+            let mut again = context.clone();
+            again.lookup = context.lookup.with_facts_of_the_last(RECENT);
             reports = list(&again).await?;
         }
         Ok(by_id_or_name(&reports, has_id, has_name, what)?.id.clone())

@@ -6,12 +6,9 @@
 //! without asking anybody.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant as StdInstant};
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -22,19 +19,19 @@ use super::sharing::{Claim, Sharing};
 use super::{EmbedToken, Error, Provenance};
 use crate::plan::{CacheUntil, PlanKey};
 use crate::shared_cache::SharedCache;
+use crate::shared_task::{self, SharedTask};
 
 /// What an entry weighs beside the token: key, times, the cache's own bookkeeping.
 const ENTRY_BYTES: usize = 512;
 
-type Flight = Shared<BoxFuture<'static, Landed>>;
-
-/// A flight's end.
-pub(super) type Landed = Result<(EmbedToken, Provenance), Error>;
+/// What a mint, or a look at other replicas, comes to.
+pub(super) type Obtained = Result<(EmbedToken, Provenance), Error>;
 
 /// The embed tokens of all principals.
 pub(super) struct EmbedTokens {
     remembered: moka::sync::Cache<PlanKey, Remembered>,
-    flights: Mutex<HashMap<PlanKey, Flight>>,
+    /// What is being obtained now.
+    under_way: Mutex<HashMap<PlanKey, SharedTask<Obtained>>>,
     min_remaining: Duration,
     sharing: OnceLock<Sharing>,
 }
@@ -51,14 +48,13 @@ struct Remembered {
 /// Drops entries that will never be served again.
 struct UntilSlack;
 
-/// A token, or the flight that will bring one.
+/// A token, or the task that brings one.
 pub(super) enum Found {
     Token(EmbedToken),
-    Flight {
-        flight: Flight,
-        /// Whether it was begun just now, for us.
-        own: bool,
-    },
+    /// A task that was started just now, for us.
+    Started(SharedTask<Obtained>),
+    /// A task that was started for somebody else.
+    Joined(SharedTask<Obtained>),
 }
 
 impl EmbedTokens {
@@ -69,7 +65,7 @@ impl EmbedTokens {
                 .weigher(|_, entry: &Remembered| entry.weight())
                 .expire_after(UntilSlack)
                 .build(),
-            flights: Mutex::default(),
+            under_way: Mutex::default(),
             min_remaining,
             sharing: OnceLock::new(),
         })
@@ -91,7 +87,7 @@ impl EmbedTokens {
         self.remembered.invalidate_all();
     }
 
-    /// A token that may still be served, else a flight: one under way, or a new one for `order`.
+    /// A token that may still be served, else the task that obtains one: one under way, or a new one for `order`.
     pub(super) fn get_or_mint(
         self: &Arc<Self>,
         key: PlanKey,
@@ -101,40 +97,33 @@ impl EmbedTokens {
         order: Order,
         deadline: Instant,
     ) -> Found {
-        let mut flights = self.flights();
-        if let Some(flight) = flights.get(&key) {
-            let flight = flight.clone();
-            return Found::Flight { flight, own: false };
+        let mut under_way = self.under_way();
+        if let Some(task) = under_way.get(&key) {
+            return Found::Joined(task.clone());
         }
-        // One may have landed since the caller looked: a flight leaves its token here before it is forgotten.
+        // One may have come since the caller looked: a task leaves its token here before it is forgotten.
         if let Some(token) = self.get(&key, now) {
             return Found::Token(token);
         }
         let (tokens, client) = (Arc::clone(self), Arc::clone(client));
         // Boxed: what wraps it from here on moves it, and it is large.
-        let minting = Box::pin(async move {
-            let landed = tokens
+        let obtaining = Box::pin(async move {
+            let obtained = tokens
                 .obtain(&key, &client, &order, cache_until, deadline)
                 .await;
-            if let Ok((token, _)) = &landed {
+            if let Ok((token, _)) = &obtained {
                 tokens.remember(key, token, cache_until, order.now());
             }
-            landed
+            obtained
         });
-        // Its log lines and spans are those of the request that began it.
-        let minting = AssertUnwindSafe(minting.in_current_span()).catch_unwind();
         let tokens = Arc::clone(self);
-        let landing = tokio::spawn(async move {
-            // Whatever was cut short by a panic is dropped with its future; what is shared is behind locks and caches.
-            let result = minting.await.unwrap_or(Err(Error::Aborted));
-            tokens.flights().remove(&key);
-            result
+        // Its log lines and spans are those of the request that began it.
+        let task = shared_task::start(obtaining.in_current_span(), move |obtained| {
+            tokens.under_way().remove(&key);
+            obtained.map_err(Error::from).flatten()
         });
-        let flight = async move { landing.await.unwrap_or(Err(Error::Aborted)) }
-            .boxed()
-            .shared();
-        flights.insert(key, flight.clone());
-        Found::Flight { flight, own: true }
+        under_way.insert(key, task.clone());
+        Found::Started(task)
     }
 
     /// From another replica, or minted.
@@ -145,7 +134,7 @@ impl EmbedTokens {
         order: &Order,
         cache_until: CacheUntil,
         deadline: Instant,
-    ) -> Landed {
+    ) -> Obtained {
         let mint = async {
             order
                 .carry_out(client, self.min_remaining, deadline)
@@ -189,9 +178,11 @@ impl EmbedTokens {
         }
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<PlanKey, Flight>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<PlanKey, SharedTask<Obtained>>> {
         // Nothing under this lock can panic half-way through a change.
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes remembered, as weighed.
