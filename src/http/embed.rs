@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use super::body::Arrived;
 use super::{Serving, extract, problem::Problem};
 use crate::broker::{Access, Ask, Code, EmbedRequest, Issued, Recording};
 
@@ -70,15 +71,14 @@ struct EmbedConfig<'a> {
 pub(super) async fn embed_token(
     Extension(serving): Extension<Arc<Serving>>,
     Extension(recording): Extension<Recording>,
+    Extension(body): Extension<Arrived>,
     request: Request,
 ) -> Result<Response, Problem> {
     let Serving { edge, broker } = &*serving;
-    let (parts, body) = request.into_parts();
+    let (parts, _) = request.into_parts();
     let token = extract::credential(edge, &parts)?;
     let blobs = extract::blobs(edge, &parts.headers)?;
-    let ask = extract::json::<Body>(&parts.headers, body)
-        .await?
-        .try_into()?;
+    let ask = body.json::<Body>()?.try_into()?;
     let issued = broker
         .embed_token(EmbedRequest { token, ask, blobs }, &recording)
         .await?;
@@ -172,10 +172,11 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 #[cfg(fuzzing)]
 pub async fn fuzz_request_body(body: axum::body::Bytes) -> Result<Ask, Problem> {
     let json = axum::http::HeaderValue::from_static("application/json");
-    let headers = [(axum::http::header::CONTENT_TYPE, json)]
-        .into_iter()
-        .collect();
-    extract::json::<Body>(&headers, body.into())
-        .await?
+    let mut request = Request::new(body.into());
+    request.headers_mut().insert(CONTENT_TYPE, json);
+    let mut request = super::body::Bodies::default().read(request).await;
+    let body = request.extensions_mut().remove::<Arrived>();
+    body.expect("a body, or why there is none")
+        .json::<Body>()?
         .try_into()
 }

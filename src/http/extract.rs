@@ -1,29 +1,20 @@
-//! What comes out of a request before the broker sees it: credential, strict JSON, blobs, request id, client address.
+//! What comes out of a request's head before the broker sees it: credential, blobs, request id, client address.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::body::{Body, HttpBody as _};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN};
+use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
 use cookie::Cookie;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ipnet::IpNet;
 use rand::Rng as _;
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
 
 use super::edge::Edge;
 use super::problem::Problem;
 use crate::broker::{BearerToken, Code};
-
-/// Longest request body.
-pub const MAX_BODY: usize = 16 * 1024;
-
-/// Time in which a body must have arrived.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The id of a request, from the gateway or made here.
 #[derive(Clone, Debug)]
@@ -179,76 +170,6 @@ pub(super) fn blobs(
         blobs.insert(name.as_str().to_owned(), SecretString::from(value));
     }
     Ok(blobs)
-}
-
-/// The body as strict JSON.
-///
-/// # Errors
-/// 415, 413 or 400, with what to change.
-pub(super) async fn json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, Problem> {
-    if !is_json(headers) {
-        return Err(Problem::new(
-            Code::UnsupportedMediaType,
-            "the content type is not application/json",
-        ));
-    }
-    let too_large = || Problem::new(Code::BodyTooLarge, "the body is longer than 16 KiB");
-    // Said at once when the length is declared, instead of waiting for what nobody will read.
-    if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(too_large());
-    }
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect());
-    let bytes = match collected.await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(invalid("The body could not be read.")),
-        Err(_) => return Err(invalid("The body did not arrive in time.")),
-    };
-    // serde would also fill a struct from a list, by position.
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(invalid("The body must be a JSON object."));
-    }
-    // Where the fault lies is worth a second look, and only then.
-    serde_json::from_slice(&bytes).map_err(|_| fault_of::<T>(&bytes))
-}
-
-/// What is wrong with a body that is no `T`.
-fn fault_of<T: DeserializeOwned>(bytes: &[u8]) -> Problem {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
-        return invalid("The body holds more than one JSON value.");
-    };
-    let path = error.path().to_string();
-    let place = if path == "." {
-        String::new()
-    } else {
-        format!(" at `{path}`")
-    };
-    invalid(format!(
-        "The body does not have the documented form{place}: {}.",
-        error.inner()
-    ))
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::request(Code::InvalidRequest, detail)
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (types.next(), types.next()) else {
-        return false;
-    };
-    let essence = value
-        .to_str()
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// The caller's address: the connection's, or, behind trusted proxies, the last one they vouch for.

@@ -1,8 +1,9 @@
 //! The traffic listener: route list and middleware stack, each one screen.
 //!
 //! Outer to inner: [`observe`] (request id, span, metrics, audit record, problem bodies), CORS, for the routes that do
-//! work the [`gate`] (draining, in-flight limit, time limit), panics. Health answers under any load.
+//! work the [`gate`] (draining, time limit, body, in-flight limit), panics. Health answers under any load.
 
+mod body;
 mod edge;
 mod embed;
 mod extract;
@@ -32,10 +33,11 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::gate::Gate;
+pub use body::MAX_BODY;
 pub use edge::Edge;
 #[cfg(fuzzing)]
 pub use embed::fuzz_request_body;
-pub use extract::{MAX_BODY, Peer, RequestId};
+pub use extract::{Peer, RequestId};
 pub use problem::Problem;
 
 use crate::broker::{Broker, Code};

@@ -135,10 +135,9 @@ async fn cors(inward: Inward, request: Request) -> Response {
 
 impl Inward {
     async fn run(self, request: Request) -> Response {
-        let work = self.next.run(request);
         match self.gate {
-            Some(gate) => gate.pass(self.app.life(), work).await,
-            None => work.await,
+            Some(gate) => gate.pass(self.app.life(), request, self.next).await,
+            None => self.next.run(request).await,
         }
     }
 }

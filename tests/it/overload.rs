@@ -78,6 +78,13 @@ async fn what_exceeds_max_in_flight_is_shed_at_once_and_health_answers() {
             let answer = Answer::read(request.send().await.unwrap()).await;
             answer.problem(503, "overloaded");
         }
+        // Nor does anybody have to send a body only to be refused.
+        let mut stream = TcpStream::connect(app.broker().trim_start_matches("http://"))
+            .await
+            .unwrap();
+        stream.write_all(announced().as_bytes()).await.unwrap();
+        let answer = read_some(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         // What can never work is not told to come again.
         let request = app.request(Method::GET, "/embed-token");
         let answer = Answer::read(request.send().await.unwrap()).await;
@@ -91,7 +98,7 @@ async fn what_exceeds_max_in_flight_is_shed_at_once_and_health_answers() {
     app.embed_as(&other, sales()).await.ok();
     eventually(async || {
         let records = app.audit();
-        records.iter().filter(|r| r["code"] == "overloaded").count() == 10 + works.len()
+        records.iter().filter(|r| r["code"] == "overloaded").count() == 11 + works.len()
     })
     .await;
 }
@@ -383,6 +390,64 @@ async fn a_stop_ends_idle_connections_and_does_not_wait_for_slow_readers() {
     tokio::time::sleep(Duration::from_millis(5500)).await;
     // What was under way in the kernel is still there; then comes the end.
     assert!(kept(&mut slow).await < Duration::from_secs(3));
+}
+
+// === bodies ===
+
+/// A request whose body is announced, and not sent.
+fn announced() -> String {
+    "POST /embed-token HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        .to_owned()
+}
+
+/// What the server says next.
+async fn read_some(stream: &mut TcpStream) -> String {
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut answer));
+    let length = read.await.expect("an answer").unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+/// So many requests whose bodies do not arrive.
+async fn announce(broker: &Process, count: usize) -> Vec<TcpStream> {
+    let address = broker.broker().trim_start_matches("http://").to_owned();
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(announced().as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    streams
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_arrive_take_no_place_of_requests_under_way() {
+    let broker =
+        Process::start(Process::setup().edit("server:\n", "server:\n  max_in_flight: 2\n")).await;
+    let streams = announce(&broker, 20).await;
+    eventually(async || {
+        let under_way = broker.metric("embed_broker_requests_in_flight").await;
+        under_way == Some(20.0)
+    })
+    .await;
+    broker.embed("ana", sales()).await.ok();
+    drop(streams);
+    eventually(async || {
+        let records = broker.audit();
+        records.iter().filter(|r| r["code"] != "ok").count() == 20
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_time_of_a_request_is_that_of_its_body_as_well() {
+    let broker =
+        Process::start(Process::setup().edit("server:\n", "server:\n  request_timeout: 1s\n"))
+            .await;
+    let mut streams = announce(&broker, 1).await;
+    let answer = read_some(&mut streams[0]).await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    assert!(answer.contains("upstream_timeout"), "{answer}");
 }
 
 // === floods ===

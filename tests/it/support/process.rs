@@ -83,6 +83,11 @@ impl Process {
         self.child.get_mut().unwrap().stdout.take().expect("a pipe")
     }
 
+    /// URL of the broker.
+    pub(crate) fn broker(&self) -> &str {
+        &self.broker
+    }
+
     /// Address of the broker.
     pub(crate) fn address(&self) -> &str {
         self.broker.trim_start_matches("http://")
