@@ -128,6 +128,7 @@ metrics! {
     IN_FLIGHT Gauge "embed_broker_requests_in_flight" [] "Requests under way; beyond `server.max_in_flight` they are refused";
     CONNECTIONS Gauge "embed_broker_connections" ["listener"] "Open connections";
     CUT Counter "embed_broker_connections_cut_total" ["listener" "reason"] "Connections closed because their client was too slow";
+    TURNED_AWAY Counter "embed_broker_requests_turned_away_total" ["listener"] "Requests refused unseen, because those under way hold all the memory that they may";
     TOKENS Counter "embed_broker_embed_tokens_total" ["source"] "Embed tokens given out; `cached` made no upstream call";
     CACHE_BYTES Gauge "embed_broker_embed_token_cache_bytes" [] "Size of the embed-token cache in bytes, of `cache.embed_tokens_max_bytes`";
     SHARED_CACHE Counter "embed_broker_shared_cache_operations_total" ["operation" "outcome"] "Operations on the cache that replicas share, skipped ones included";
@@ -251,6 +252,11 @@ pub fn connections(listener: &'static str, open: usize) {
 /// A connection was closed for its client's slowness.
 pub fn connection_cut(listener: &'static str, reason: &'static str) {
     counter!(CUT.name, "listener" => listener, "reason" => reason).increment(1);
+}
+
+/// A request was refused before anything was done for it.
+pub fn request_turned_away(listener: &'static str) {
+    counter!(TURNED_AWAY.name, "listener" => listener).increment(1);
 }
 
 /// A log line about a refused request was held back.

@@ -31,8 +31,8 @@ use tokio_util::task::TaskTracker;
 use crate::authn::Verifier;
 use crate::config::{Config, Mistakes};
 use crate::entra::AccessTokens;
-use crate::http::serve::{Bounds, Listener};
-use crate::http::{self, AppState, Limits};
+use crate::http::serve::{self, Listener};
+use crate::http::{self, AppState, Bounds, Limits};
 use crate::plan::Minter;
 use crate::policy::Policy;
 use crate::powerbi::PowerBi;
@@ -43,9 +43,6 @@ use generation::Generation;
 pub use parts::surroundings;
 use reload::Reloader;
 use state::ProcessState;
-
-/// Connections of operators and their tools at once.
-const OPS_CONNECTIONS: usize = 256;
 
 /// Time that listeners get to close when requests have used up `server.shutdown_grace`.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -94,8 +91,8 @@ impl App {
             Box::new(move || current.serving()),
             server.trusted_proxies.clone(),
         );
-        let traffic = bind(server.listen, "server.listen").await?;
-        let ops = bind(server.ops_listen, "server.ops_listen").await?;
+        let traffic = bind(server.listen, "server.listen")?;
+        let ops = bind(server.ops_listen, "server.ops_listen")?;
         let (reload, requests) = mpsc::channel(1);
         let reloader = Reloader::new(Arc::clone(&process), file.to_owned(), watch);
         let app = Self {
@@ -124,14 +121,8 @@ impl App {
     /// Begins to serve both listeners.
     fn serve(&self, recorder: PrometheusHandle, limits: Limits, [traffic, ops]: [TcpListener; 2]) {
         let listeners = [
-            Listener::new("traffic", Bounds::default()),
-            Listener::new(
-                "ops",
-                Bounds {
-                    connections: OPS_CONNECTIONS,
-                    ..Bounds::default()
-                },
-            ),
+            Listener::new("traffic", Bounds::traffic(limits.max_in_flight)),
+            Listener::new("ops", Bounds::ops()),
         ];
         let state = &self.state;
         let checks = status::checks(Arc::clone(&self.process));
@@ -259,8 +250,8 @@ pub async fn services(config: Config) -> Result<Services, Mistakes> {
     })
 }
 
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    serve::bind(address).with_context(|| {
         format!("{key}: cannot listen on {address}: free the port, or choose another")
     })
 }

@@ -26,7 +26,7 @@ use crate::broker::Code;
 pub const MAX_BODY: usize = 16 * 1024;
 
 /// Bodies that may be on their way at once.
-const WAITING_BODIES: usize = 512;
+pub(super) const WAITING_BODIES: usize = 512;
 
 /// Time in which a body must have arrived.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,9 +1,12 @@
 //! The traffic listener: route list and middleware stack, each one screen.
 //!
 //! Outer to inner: [`observe`] (request id, span, metrics, audit record, problem bodies), CORS, for the routes that do
-//! work the [`gate`] (draining, time limit, body, in-flight limit), panics. Health answers under any load.
+//! work the [`gate`] (draining, time limit, body, in-flight limit), panics. Health answers under any load. Around all of
+//! them is [`serve`]: connections, and what they may hold together.
 
 mod body;
+mod bounds;
+mod crowd;
 mod edge;
 mod embed;
 mod extract;
@@ -13,8 +16,11 @@ mod observe;
 pub mod ops;
 mod problem;
 mod quiet;
+mod room;
 pub mod serve;
 mod watch;
+mod watched;
+mod wire;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -34,6 +40,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::gate::Gate;
 pub use body::MAX_BODY;
+pub use bounds::Bounds;
 pub use edge::Edge;
 #[cfg(fuzzing)]
 pub use embed::fuzz_request_body;

@@ -1,9 +1,10 @@
 //! A listener: its accept loop, and the life of each connection.
 //!
-//! Why not `axum::serve`: it waits for slow clients for ever. Here connections are counted, a watchdog ends those whose
-//! client is too slow (see [`watch`](super::watch)), and a stop lets answers under way finish.
+//! Why not `axum::serve`: it waits for slow clients for ever, and takes whatever they bring. Here a watchdog ends
+//! connections whose client is too slow (see [`watch`](super::watch)), what all of them hold together is bounded (see
+//! [`crowd`](super::crowd)), and a stop lets answers under way finish.
 
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,76 +13,54 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
+use h2::Reason;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::Peer;
-use super::watch::{Answer, Verdict, Watch, Watched};
+use super::bounds::{
+    Bounds, CONNECTION_WINDOW, MAX_HEADERS, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
+};
+use super::crowd::{Crowd, Member};
+use super::watch::Verdict;
+use super::watched::{WatchedAnswer, WatchedSocket};
 use crate::metrics;
-
-/// Bytes of headers that a connection may buffer: a token of 16 KiB, cookies and identity blobs fit.
-const MAX_HEADERS: usize = 64 * 1024;
-
-/// Connections at once, where the process may open enough files.
-const MAX_CONNECTIONS: usize = 8 * 1024;
-
-/// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
 
 /// Time that connections get to send their last answer once the stop is given.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a client may take of a listener.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Connections at once; further ones wait in the system's backlog.
-    pub connections: usize,
-    /// Time from a request's first byte (or the connection's start) to the end of its headers.
-    pub head: Duration,
-    /// Time without a request; more than gateways keep idle connections, so that none sends a request into one that
-    /// is being closed.
-    pub idle: Duration,
-    /// Time without progress in taking an answer.
-    pub stall: Duration,
-}
+/// Connections that the system keeps until they are accepted; beyond it, clients try again after a second.
+const BACKLOG: u32 = 1024;
 
 /// A listener by its name in metrics; clones share the count of connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Listener {
     name: &'static str,
     bounds: Bounds,
-    permits: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     connections: TaskTracker,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections: most_connections(),
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            stall: Duration::from_secs(15),
-        }
-    }
-}
-
-/// Half of the files that this process may open: the rest is for upstream calls, secrets and the audit trail.
-fn most_connections() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let files = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
-    files.map_or(MAX_CONNECTIONS, |files| {
-        (files / 2).clamp(1, MAX_CONNECTIONS)
-    })
+/// Listens on `address`.
+///
+/// # Errors
+/// When the address is taken, or not this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // So that a restart need not wait for the last connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Listener {
@@ -91,7 +70,7 @@ impl Listener {
         Self {
             name,
             bounds,
-            permits: Arc::new(Semaphore::new(bounds.connections)),
+            crowd: Arc::new(Crowd::new(&bounds)),
             connections: TaskTracker::new(),
         }
     }
@@ -112,27 +91,29 @@ impl Listener {
     pub async fn serve(self, socket: TcpListener, router: Router, stop: CancellationToken) {
         let builder = Arc::new(builder());
         let end = CancellationToken::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.accept(&socket) => accepted,
-            };
-            let Some((stream, peer, permit)) = accepted else {
-                continue;
-            };
-            let connection = Connection {
-                listener: self.name,
-                bounds: self.bounds,
-                peer,
-                router: router.clone(),
-                stop: stop.clone(),
-                end: end.clone(),
-            };
-            let builder = Arc::clone(&builder);
-            self.connections.spawn(async move {
-                connection.run(&builder, stream).await;
-                drop(permit);
-            });
+        let accept = async {
+            loop {
+                let Some((stream, peer, member)) = self.accept(&socket).await else {
+                    continue;
+                };
+                let connection = Connection {
+                    listener: self.name,
+                    bounds: self.bounds,
+                    peer,
+                    member,
+                    router: router.clone(),
+                    stop: stop.clone(),
+                    end: end.clone(),
+                };
+                let builder = Arc::clone(&builder);
+                self.connections
+                    .spawn(async move { connection.run(&builder, stream).await });
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = accept => {}
+            () = self.crowd.keep() => {}
         }
         drop(socket);
         self.connections.close();
@@ -145,15 +126,11 @@ impl Listener {
         }
     }
 
-    async fn accept(
-        &self,
-        socket: &TcpListener,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+    async fn accept(&self, socket: &TcpListener) -> Option<(TcpStream, SocketAddr, Member)> {
         match socket.accept().await {
             Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                Some((stream, peer, permit))
+                Some((stream, peer, self.crowd.enter().await))
             }
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to close instead of spinning.
@@ -170,6 +147,7 @@ struct Connection {
     listener: &'static str,
     bounds: Bounds,
     peer: SocketAddr,
+    member: Member,
     router: Router,
     stop: CancellationToken,
     /// Nobody waits any longer.
@@ -178,9 +156,9 @@ struct Connection {
 
 impl Connection {
     async fn run(self, builder: &auto::Builder<TokioExecutor>, stream: TcpStream) {
-        let watch = Arc::new(Watch::new());
-        let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch)));
-        let service = service_fn(|request: Request<Incoming>| self.answer(&watch, request));
+        let watch = self.member.watch();
+        let io = TokioIo::new(WatchedSocket::new(stream, Arc::clone(watch)));
+        let service = service_fn(|request: Request<Incoming>| self.answer(request));
         let mut connection = pin!(builder.serve_connection(io, service));
         let mut stopping = false;
         loop {
@@ -207,18 +185,23 @@ impl Connection {
         }
     }
 
+    /// Refuses what there is no room for before anything is done: clients of HTTP/2 may send such a request again.
     fn answer(
         &self,
-        watch: &Arc<Watch>,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
-        let exchange = watch.request(request.version());
+    ) -> impl Future<Output = Result<Response<WatchedAnswer>, h2::Error>> + use<> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(self.peer));
-        let response = self.router.clone().oneshot(request);
+        let begun = self.member.watch().request(&request);
+        let begun = begun.map(|exchange| (exchange, self.router.clone().oneshot(request)));
+        let listener = self.listener;
         async move {
-            let response = response.await?;
-            Ok(response.map(|body| exchange.answer(body)))
+            let Some((exchange, response)) = begun else {
+                metrics::request_turned_away(listener);
+                return Err(Reason::REFUSED_STREAM.into());
+            };
+            let Ok(response) = response.await;
+            Ok(response.map(|body| WatchedAnswer::new(body, exchange)))
         }
     }
 }
@@ -235,6 +218,9 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(MAX_HEADERS).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
     builder

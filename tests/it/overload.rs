@@ -2,13 +2,15 @@
 //! grows without bound.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
 use embed_broker::authn::{BearerToken, Verifier};
 use embed_broker::config;
-use embed_broker::http::serve::{Bounds, Listener};
+use embed_broker::http::Bounds;
+use embed_broker::http::serve::Listener;
 use embed_broker::outbound::Outbound;
 use futures_util::StreamExt as _;
 use reqwest::Method;
@@ -16,11 +18,14 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::contract::CONTRACT;
 use crate::support::tokens::unsigned;
 use crate::support::{Answer, Process, TestApp, eventually};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn sales() -> Value {
     json!({ "item": "sales" })
@@ -105,17 +110,38 @@ async fn what_exceeds_max_in_flight_is_shed_at_once_and_health_answers() {
 
 // === slow clients ===
 
-/// A server of small and large answers within `bounds`.
+/// A server of small and large answers within `bounds`, of a slow one, and of one that never comes.
 async fn server(bounds: Bounds) -> (Listener, SocketAddr, CancellationToken) {
+    let (listener, address, stop, _) = server_that_tells(bounds).await;
+    (listener, address, stop)
+}
+
+/// The same, with a permit for each request that has come for an answer that takes time.
+async fn server_that_tells(
+    bounds: Bounds,
+) -> (Listener, SocketAddr, CancellationToken, Arc<Semaphore>) {
     let large = "x".repeat(16 * 1024 * 1024);
+    let begun = Arc::new(Semaphore::new(0));
+    let told = Arc::clone(&begun);
+    let wait = async move |time| {
+        told.add_permits(1);
+        tokio::time::sleep(time).await;
+        "slow"
+    };
+    let (slow, never) = (wait.clone(), wait);
     let router = Router::new()
         .route("/", get(async || "small"))
-        .route("/large", get(async move || large.clone()));
+        .route("/large", get(async move || large.clone()))
+        .route(
+            "/slow",
+            get(async move || slow(Duration::from_secs(1)).await),
+        )
+        .route("/never", get(async move || never(HOUR).await));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (socket.local_addr().unwrap(), CancellationToken::new());
     let listener = Listener::new("test", bounds);
     tokio::spawn(listener.clone().serve(socket, router, stop.clone()));
-    (listener, address, stop)
+    (listener, address, stop, begun)
 }
 
 fn bounds() -> Bounds {
@@ -124,6 +150,7 @@ fn bounds() -> Bounds {
         head: Duration::from_millis(400),
         idle: Duration::from_secs(2),
         stall: Duration::from_millis(600),
+        ..Bounds::traffic(1024)
     }
 }
 
@@ -131,6 +158,16 @@ fn bounds() -> Bounds {
 fn patient() -> Bounds {
     Bounds {
         idle: Duration::from_secs(60),
+        ..bounds()
+    }
+}
+
+/// With everything that takes time allowed, so that a client goes only because there is no room for it.
+fn timeless() -> Bounds {
+    Bounds {
+        head: HOUR,
+        idle: HOUR,
+        stall: HOUR,
         ..bounds()
     }
 }
@@ -340,34 +377,6 @@ async fn a_head_of_more_than_64_kib_is_refused_before_it_is_parsed() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_until_one_ends() {
-    let (listener, address, _stop) = server(Bounds {
-        connections: 2,
-        ..bounds()
-    })
-    .await;
-    let ask = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let mut first = TcpStream::connect(address).await.unwrap();
-    let mut second = TcpStream::connect(address).await.unwrap();
-    for stream in [&mut first, &mut second] {
-        stream.write_all(ask).await.unwrap();
-        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
-    }
-    let mut third = TcpStream::connect(address).await.unwrap();
-    third.write_all(ask).await.unwrap();
-    let mut buffer = [0; 1024];
-    let early = tokio::time::timeout(Duration::from_millis(300), third.read(&mut buffer)).await;
-    assert!(early.is_err(), "the third waits");
-    assert_eq!(listener.open_connections(), 2);
-    drop(first);
-    let length = tokio::time::timeout(Duration::from_secs(2), third.read(&mut buffer))
-        .await
-        .expect("and is served when the first has gone")
-        .unwrap();
-    assert!(length > 0);
-}
-
-#[tokio::test]
 async fn a_stop_ends_idle_connections_and_does_not_wait_for_slow_readers() {
     let (_, address, stop) = server(Bounds {
         stall: Duration::from_secs(60),
@@ -448,6 +457,250 @@ async fn the_time_of_a_request_is_that_of_its_body_as_well() {
     let answer = read_some(&mut streams[0]).await;
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
     assert!(answer.contains("upstream_timeout"), "{answer}");
+}
+
+// === what all clients hold together ===
+
+/// Whether the server answers on a new connection.
+async fn is_served(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    ask(&mut stream).await;
+    stream
+}
+
+async fn ask(stream: &mut TcpStream) {
+    let ask = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let answer = read_some(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// The server closes the connection.
+async fn is_closed(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut rest));
+    let _ = end.await.expect("the server ends the connection");
+}
+
+/// The server keeps the connection, and has nothing to say.
+async fn is_kept(stream: &mut TcpStream) {
+    let mut byte = [0];
+    let read = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut byte));
+    assert!(read.await.is_err(), "the server keeps the connection");
+}
+
+#[tokio::test]
+async fn a_new_connection_gets_in_for_the_one_that_has_been_idle_longest() {
+    let (listener, address, _stop) = server(Bounds {
+        connections: 2,
+        ..timeless()
+    })
+    .await;
+    // One that never says anything is idle as well.
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut first = is_served(address).await;
+    let mut second = is_served(address).await;
+    is_closed(&mut silent).await;
+    ask(&mut first).await;
+    let _third = is_served(address).await;
+    is_closed(&mut second).await;
+    is_kept(&mut first).await;
+    assert!(listener.open_connections() <= 3);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_while_all_others_are_served() {
+    let (listener, address, _stop, begun) = server_that_tells(Bounds {
+        connections: 2,
+        ..timeless()
+    })
+    .await;
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let ask = b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        busy.push(stream);
+    }
+    begun.acquire_many(2).await.unwrap().forget();
+    let mut third = TcpStream::connect(address).await.unwrap();
+    third
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    is_kept(&mut third).await;
+    assert_eq!(listener.open_connections(), 2);
+    busy.pop();
+    let answer = read_some(&mut third).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    is_kept(&mut busy[0]).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_has_its_answer_makes_room_for_one_that_waits() {
+    let (_, address, _stop, begun) = server_that_tells(Bounds {
+        connections: 1,
+        ..timeless()
+    })
+    .await;
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let ask = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+    first.write_all(ask).await.unwrap();
+    begun.acquire().await.unwrap().forget();
+    drop(is_served(address).await);
+    let answer = read_some(&mut first).await;
+    assert!(answer.ends_with("slow"), "{answer}");
+    is_closed(&mut first).await;
+}
+
+#[tokio::test]
+async fn heads_that_do_not_end_are_bounded_over_all_connections() {
+    // Room for one connection with a long head, beside one without.
+    let (listener, address, _stop) = server(Bounds {
+        connections: 5,
+        ..timeless()
+    })
+    .await;
+    let mut good = is_served(address).await;
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(60_000));
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // Without the flag that says that the head ends here, and few bytes that stand for a thousand headers.
+    let short = [&[0x82, 0x86, 0x84, 0x41, 1, b'a'][..], &[0x90; 1000]].concat();
+    let http2 = [preface, frame(4, 0, 0, &[]), frame(1, 0, 1, &short)].concat();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&http2).await.unwrap();
+        is_closed(&mut stream).await;
+    }
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(long.as_bytes()).await.unwrap();
+    is_kept(&mut first).await;
+    let mut second = TcpStream::connect(address).await.unwrap();
+    second.write_all(long.as_bytes()).await.unwrap();
+    is_closed(&mut first).await;
+    is_kept(&mut second).await;
+    assert_eq!(listener.open_connections(), 2);
+    // Who has been idle for longer, but holds little, stays.
+    ask(&mut good).await;
+}
+
+#[tokio::test]
+async fn a_head_of_http2_that_does_not_end_is_cut_off() {
+    let (listener, address, _stop) = server(patient()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // A first request, so that nothing but the second head is awaited.
+    stream.write_all(&http2_get(65_535)).await.unwrap();
+    let mut seen: Vec<u8> = Vec::new();
+    while !seen.windows(5).any(|part| part == b"small") {
+        let mut buffer = [0; 1024];
+        let length = stream.read(&mut buffer).await.unwrap();
+        assert!(length > 0, "closed");
+        seen.extend(&buffer[..length]);
+    }
+    stream
+        .write_all(&frame(1, 0, 3, &[0x82, 0x86]))
+        .await
+        .unwrap();
+    is_closed(&mut stream).await;
+    eventually(async || listener.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_not_taken_are_bounded_over_all_connections() {
+    let (listener, address, _stop) = server(Bounds {
+        answers: 64 * 1024,
+        ..timeless()
+    })
+    .await;
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&http2_get(0)).await.unwrap();
+        streams.push(stream);
+    }
+    // Who has waited longest goes first.
+    is_closed(&mut streams[0]).await;
+    is_closed(&mut streams[1]).await;
+    eventually(async || listener.open_connections() < 16).await;
+    drop(is_served(address).await);
+    assert!(listener.open_connections() > 8, "and no more than need be");
+}
+
+#[tokio::test]
+async fn an_answer_counts_until_the_socket_has_taken_it() {
+    let (listener, address, _stop) = server(Bounds {
+        answers: 20 * 1024 * 1024,
+        ..timeless()
+    })
+    .await;
+    // hyper has taken the answer, and nobody takes it from hyper.
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let ask = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        // The second comes when the answer to the first is there.
+        stream.peek(&mut [0; 1]).await.unwrap();
+        streams.push(stream);
+    }
+    eventually(async || listener.open_connections() == 1).await;
+    let mut taken = 0;
+    let mut buffer = vec![0; 1024 * 1024];
+    while taken < 16 * 1024 * 1024 {
+        let length = streams[1].read(&mut buffer).await.unwrap();
+        assert!(length > 0, "closed after {taken} bytes");
+        taken += length;
+    }
+    // What was taken makes room.
+    drop(is_served(address).await);
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    stream.peek(&mut [0; 1]).await.unwrap();
+    drop(is_served(address).await);
+    is_kept(&mut streams[1]).await;
+    let answer = read_some(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// Preface, settings and so many GETs of `/never`.
+fn http2_gets(count: u32) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    let mut head = vec![0x82, 0x86, 0x04, 6];
+    head.extend(b"/never");
+    head.extend([0x41, 0x01, b'a']);
+    for number in 0..count {
+        bytes.extend(frame(1, 0x5, 2 * number + 1, &head));
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn requests_are_bounded_over_all_connections() {
+    let (_listener, address, _stop) = server(Bounds {
+        requests: 64 * 1024,
+        ..timeless()
+    })
+    .await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&http2_gets(50)).await.unwrap();
+    // RST_STREAM with REFUSED_STREAM: nothing was done for it.
+    let refused = [&[0, 0, 4, 3, 0][..], &[0, 0, 0, 99, 0, 0, 0, 7]].concat();
+    let mut seen: Vec<u8> = Vec::new();
+    while !seen.windows(refused.len()).any(|part| part == refused) {
+        let mut buffer = [0; 4096];
+        let read = tokio::time::timeout(Duration::from_secs(30), stream.read(&mut buffer));
+        let length = read.await.expect("the 50th is refused").unwrap();
+        assert!(length > 0, "closed");
+        seen.extend(&buffer[..length]);
+    }
+    let first = [&[0, 0, 4, 3, 0][..], &[0, 0, 0, 1]].concat();
+    assert!(!seen.windows(first.len()).any(|part| part == first));
+    // Who has little under way has the rest of the room.
+    drop(is_served(address).await);
 }
 
 // === floods ===
