@@ -79,6 +79,7 @@ where
     E: From<Aborted> + Send + Sync + 'static,
 {
     /// An empty cache.
+    #[must_use]
     pub fn new(cool_down: CoolDown<E>) -> Arc<Self> {
         let state = State {
             current: None,
