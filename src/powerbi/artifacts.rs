@@ -52,45 +52,45 @@ impl PowerBi {
         deadline: Instant,
     ) -> Result<(Vec<Artifact>, UsedFacts), Error> {
         let mut artifacts = Vec::with_capacity(grants.len());
-        let occasion = Lookup::new(freshness, deadline);
+        let lookup = Lookup::new(freshness, deadline);
         for some in grants.chunks(AT_ONCE) {
-            let occasion = &occasion;
+            let lookup = &lookup;
             let some = some.iter().map(|grant| async move {
-                let context = self.context(grant, occasion).await?;
-                self.artifact(&context, grant, target).await
+                let ctx = self.context_for(grant, lookup).await?;
+                self.artifact(&ctx, grant, target).await
             });
             artifacts.extend(try_join_all(some).await?);
         }
-        Ok((artifacts, occasion.used_facts()))
+        Ok((artifacts, lookup.used_facts()))
     }
 
-    pub(super) async fn context(
+    pub(super) async fn context_for(
         &self,
         grant: &Grant,
-        occasion: &Lookup,
+        lookup: &Lookup,
     ) -> Result<LookupContext, Error> {
-        let mut context = LookupContext {
+        let mut ctx = LookupContext {
             client: Arc::clone(self.client(grant.principal())?),
             profile: None,
             ages: self.facts.ages,
-            lookup: occasion.clone(),
+            lookup: lookup.clone(),
         };
         if let Some(profile) = grant.profile() {
-            context.profile = Some(self.facts.profile(&context, profile).await?);
+            ctx.profile = Some(self.facts.profile(&ctx, profile).await?);
         }
-        Ok(context)
+        Ok(ctx)
     }
 
     async fn artifact(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         grant: &Grant,
         target: Option<&str>,
     ) -> Result<Artifact, Error> {
-        let workspace = self.facts.workspace(context, grant.workspace()).await?;
+        let workspace = self.facts.workspace(ctx, grant.workspace()).await?;
         let inside = async {
-            let found = self.content(context, grant, &workspace, target).await?;
-            let datasets = self.datasets(context, grant, &workspace, &found).await?;
+            let found = self.content(ctx, grant, &workspace, target).await?;
+            let datasets = self.datasets(ctx, grant, &workspace, &found).await?;
             Ok((found.content, datasets))
         };
         let (content, datasets) = inside.await.map_err(|error| aimed(error, target))?;
@@ -100,15 +100,15 @@ impl PowerBi {
                     target_workspace, ..
                 },
                 _,
-            ) => Some(self.facts.workspace(context, target_workspace).await?),
+            ) => Some(self.facts.workspace(ctx, target_workspace).await?),
             (_, true) => Some(match grant.save_as_workspace() {
-                Some(other) => self.facts.workspace(context, other).await?,
+                Some(other) => self.facts.workspace(ctx, other).await?,
                 None => Arc::clone(&workspace),
             }),
             (_, false) => None,
         };
         Ok(Artifact {
-            profile_id: context.profile.as_deref().map(str::to_owned),
+            profile_id: ctx.profile.as_deref().map(str::to_owned),
             workspace,
             content,
             datasets,
@@ -118,42 +118,38 @@ impl PowerBi {
 
     async fn content(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         grant: &Grant,
         workspace: &Workspace,
         target: Option<&str>,
     ) -> Result<Found, Error> {
-        let naming = |naming, reference| self.facts.id(context, &workspace.id, naming, reference);
+        let naming = |naming, reference| self.facts.id(ctx, &workspace.id, naming, reference);
         match grant.content() {
             Content::Report { report }
             | Content::PaginatedReport { report }
             | Content::Visual { report, .. } => {
                 let id = match target {
-                    Some(target) => self.target(context, workspace, target).await?,
+                    Some(target) => self.target(ctx, workspace, target).await?,
                     None => naming(Naming::Reports, report).await?,
                 };
-                self.report(context, workspace, &id).await
+                self.report(ctx, workspace, &id).await
             }
             Content::Dashboard { dashboard } => {
                 let id = naming(Naming::Dashboards, dashboard).await?;
-                self.dashboard(context, workspace, &id).await
+                self.dashboard(ctx, workspace, &id).await
             }
             Content::Tile { dashboard, tile } => {
                 let id = naming(Naming::Dashboards, dashboard).await?;
-                self.tile(context, workspace, id, tile).await
+                self.tile(ctx, workspace, id, tile).await
             }
             Content::Qna { dataset } | Content::CreateReport { dataset, .. } => {
                 let home = match grant.dataset_workspace() {
-                    Some(other) => &self.facts.workspace(context, other).await?.id,
+                    Some(other) => &self.facts.workspace(ctx, other).await?.id,
                     None => &workspace.id,
                 };
                 Ok(Found {
                     content: ContentFacts::Dataset,
-                    own: Some(
-                        self.facts
-                            .id(context, home, Naming::Datasets, dataset)
-                            .await?,
-                    ),
+                    own: Some(self.facts.id(ctx, home, Naming::Datasets, dataset).await?),
                     shown: Vec::new(),
                 })
             }
@@ -162,11 +158,11 @@ impl PowerBi {
 
     async fn report(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         workspace: &Workspace,
         id: &str,
     ) -> Result<Found, Error> {
-        let report = self.facts.report(context, &workspace.id, id).await?;
+        let report = self.facts.report(ctx, &workspace.id, id).await?;
         if !report.paginated && report.dataset_id.is_none() {
             return Err(Error::ItemUnavailable {
                 what: format!("report {id} in workspace {}", workspace.id),
@@ -182,43 +178,40 @@ impl PowerBi {
 
     async fn dashboard(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         workspace: &Workspace,
         id: &str,
     ) -> Result<Found, Error> {
-        let dashboard = self.facts.dashboard(context, &workspace.id, id).await?;
-        let tiles = self.facts.tiles(context, &workspace.id, id).await?;
+        let dashboard = self.facts.dashboard(ctx, &workspace.id, id).await?;
+        let tiles = self.facts.tiles(ctx, &workspace.id, id).await?;
         Ok(Found {
             content: ContentFacts::Dashboard {
                 id: dashboard.id.clone(),
                 embed_url: dashboard.embed_url.clone(),
             },
             own: None,
-            shown: self.shown(context, workspace, &tiles).await?,
+            shown: self.shown(ctx, workspace, &tiles).await?,
         })
     }
 
     async fn tile(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         workspace: &Workspace,
         dashboard_id: String,
         reference: &str,
     ) -> Result<Found, Error> {
-        let tiles = self
-            .facts
-            .tiles(context, &workspace.id, &dashboard_id)
-            .await?;
+        let tiles = self.facts.tiles(ctx, &workspace.id, &dashboard_id).await?;
         let has_id = |one: &wire::Tile| one.id.eq_ignore_ascii_case(reference);
         let has_title = |one: &wire::Tile| one.title.as_deref() == Some(reference);
         let what = || format!("tile `{reference}` of dashboard {dashboard_id}");
         let tile = by_id_or_name(&tiles, has_id, has_title, what)?;
-        let shown = self.shown(context, workspace, std::slice::from_ref(tile));
+        let shown = self.shown(ctx, workspace, std::slice::from_ref(tile));
         Ok(Found {
             own: None,
             shown: shown.await?,
             content: ContentFacts::Tile {
-                embed_url: checked_url(&context.client.embed_hosts, tile.embed_url.as_deref())?,
+                embed_url: checked_url(&ctx.client.embed_hosts, tile.embed_url.as_deref())?,
                 id: tile.id.clone(),
                 dashboard_id,
             },
@@ -228,7 +221,7 @@ impl PowerBi {
     /// The datasets of these tiles. A tile that names only its report shows that report's dataset.
     async fn shown(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         workspace: &Workspace,
         tiles: &[wire::Tile],
     ) -> Result<Vec<String>, Error> {
@@ -239,7 +232,7 @@ impl PowerBi {
             match (dataset, report) {
                 (Some(dataset), _) => shown.push(dataset.to_owned()),
                 (None, Some(report)) => {
-                    let report = self.facts.report(context, &workspace.id, report).await?;
+                    let report = self.facts.report(ctx, &workspace.id, report).await?;
                     shown.extend(report.dataset_id.clone());
                 }
                 // A text box, a picture, a web page.
@@ -251,7 +244,7 @@ impl PowerBi {
 
     async fn datasets(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         grant: &Grant,
         workspace: &Workspace,
         found: &Found,
@@ -261,7 +254,7 @@ impl PowerBi {
         for some in wanted.chunks(AT_ONCE) {
             let some = some
                 .iter()
-                .map(|wanted| self.dataset(context, workspace, wanted));
+                .map(|wanted| self.dataset(ctx, workspace, wanted));
             datasets.extend(try_join_all(some).await?);
         }
         Ok(datasets)
@@ -269,18 +262,18 @@ impl PowerBi {
 
     async fn dataset(
         &self,
-        context: &LookupContext,
+        ctx: &LookupContext,
         workspace: &Workspace,
         wanted: &Wanted<'_>,
     ) -> Result<Arc<Dataset>, Error> {
         let elsewhere = match wanted.workspace {
-            Some(other) => Some(self.facts.workspace(context, other).await?),
+            Some(other) => Some(self.facts.workspace(ctx, other).await?),
             None => None,
         };
         let home = elsewhere.as_deref().unwrap_or(workspace);
         let dataset = self
             .facts
-            .dataset(context, &home.id, &wanted.id, wanted.sources)
+            .dataset(ctx, &home.id, &wanted.id, wanted.sources)
             .await;
         dataset.map_err(|error| match error {
             Error::ItemUnavailable { what, cause } => Error::ItemUnavailable {

@@ -21,8 +21,8 @@ impl PowerBi {
     /// # Errors
     /// See [`Error`].
     pub async fn targets(&self, grant: &Grant, deadline: Instant) -> Result<Vec<Target>, Error> {
-        let occasion = Lookup::new(Freshness::Cached, deadline);
-        let context = self.context(grant, &occasion).await?;
+        let lookup = Lookup::new(Freshness::Cached, deadline);
+        let context = self.context_for(grant, &lookup).await?;
         let workspace = self.facts.workspace(&context, grant.workspace()).await?;
         let reports = self
             .facts
