@@ -1,12 +1,6 @@
 //! A value that is fetched, shared and renewed: the one mechanism behind signing keys, Entra tokens and metadata.
 //!
-//! | cache | key | lifetime | purpose |
-//! |---|---|---|---|
-//! | signing keys ([`crate::authn`]) | issuer | until the next successful fetch; stale while the issuer fails | verify without a call |
-//! | Entra token ([`crate::entra`]) | principal | while it has `tokens.min_lifetime` left; the old one while it is good | mint without asking Entra |
-//! | facts about items ([`crate::powerbi`]) | principal, profile, URL | `cache.metadata_ttl`, then `cache.metadata_stale` | plan without a call |
-//! | embed tokens ([`crate::powerbi`]) | the whole `EmbedPlan` | until its slack begins | answer without a mint |
-//! | shared embed tokens ([`crate::shared_cache`], `cache.redis`) | the whole `EmbedPlan`, hashed with a key | until its slack begins | replicas mint once |
+//! `docs/architecture.md` lists all caches of the process.
 //!
 //! Promises: one fetch for any number of waiters; a fetch outlives the callers that wait for it; the old value is
 //! kept until a complete new one is there; after a failure the next fetch waits for a cool-down, and so does a fetch
