@@ -1,4 +1,4 @@
-//! What is deployed and promised around the service: image, compose file, manifests, alert rules, threat model.
+//! What is deployed and promised around the service: image, compose file, manifests, alert rules, threat model, pages.
 //!
 //! The files are linted by `scripts/lint-deploy`; here they are held against the service itself.
 
@@ -543,18 +543,76 @@ fn every_test_that_the_threat_model_names_exists() {
     assert!(attacks > 30, "{attacks}");
 }
 
+// === pages for people ===
+
+/// Every page: those at the top level, in `docs` and beside the client.
+fn pages() -> Vec<PathBuf> {
+    let files = ["", "docs", "client"].into_iter().flat_map(|folder| {
+        std::fs::read_dir(Path::new(".").join(folder))
+            .unwrap()
+            .map(move |entry| Path::new(folder).join(entry.unwrap().file_name()))
+    });
+    files
+        .filter(|file| file.extension().is_some_and(|e| e == "md"))
+        .collect()
+}
+
+/// The anchors of a page's headings, as GitHub and GitLab make them.
+fn anchors(page: &Path) -> BTreeSet<String> {
+    let text = read(page);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let heading = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+            heading.chars().filter(kept).collect::<String>()
+        })
+        .map(|heading| heading.replace(' ', "-"))
+        .collect()
+}
+
 #[test]
 fn links_of_the_pages_lead_somewhere() {
-    for page in ["SECURITY.md", "docs/deploy.md"] {
-        for (label, target) in links(page) {
-            if target.starts_with("https://") || target.starts_with('#') {
+    let pages = pages();
+    for needed in ["README.md", "CONTRIBUTING.md", "docs/architecture.md"] {
+        assert!(pages.contains(&PathBuf::from(needed)), "{pages:?}");
+    }
+    let mut dead = Vec::new();
+    for page in &pages {
+        for (label, target) in links(page.to_str().unwrap()) {
+            if target.starts_with("https://") {
                 continue;
             }
-            let file = target.split('#').next().unwrap();
-            let path: PathBuf = Path::new(page).parent().unwrap().join(file);
-            assert!(path.exists(), "{page}: {label} leads to {target}");
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let path = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            let leads = path.exists() && (anchor.is_empty() || anchors(&path).contains(anchor));
+            if !leads {
+                dead.push(format!("{}: {label} leads to {target}", page.display()));
+            }
         }
     }
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn files_that_the_map_for_contributors_names_exist() {
+    let text = read("CONTRIBUTING.md");
+    let map = text.split("\n## Where to open what\n").nth(1).unwrap();
+    let map = map.split("\n## ").next().unwrap();
+    // Of a command, such as `scripts/fuzz SECONDS`, too.
+    let words = map
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .flat_map(str::split_whitespace);
+    let is_path = |word: &&str| word.contains('/') || Path::new(word).extension().is_some();
+    let named: BTreeSet<&str> = words.filter(is_path).collect();
+    let missing: Vec<_> = named.iter().filter(|it| !Path::new(it).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(named.len() > 40, "{named:?}");
 }
 
 // === what the threat model promises of the whole ===
