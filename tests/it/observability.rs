@@ -135,6 +135,7 @@ async fn every_series_is_documented_with_type_labels_and_help() {
     let rare = [
         "embed_broker_shared_cache_operations_total",
         "embed_broker_connections_cut_total",
+        "embed_broker_requests_turned_away_total",
         "embed_broker_log_lines_held_back_total",
         "embed_broker_trial_usage_percent",
     ];
