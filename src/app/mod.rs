@@ -5,6 +5,7 @@
 
 mod demo;
 mod generation;
+mod memory;
 mod parts;
 mod reload;
 mod start;
@@ -40,6 +41,7 @@ use crate::{metrics, telemetry};
 
 pub use demo::DemoAccess;
 use generation::Generation;
+pub use memory::{Allowance, allowances};
 pub use parts::surroundings;
 use reload::Reloader;
 use state::ProcessState;
@@ -82,6 +84,7 @@ impl App {
         // First, so that nothing goes uncounted.
         let recorder = metrics::install();
         let (generation, watch) = start::load(&config, file).await?;
+        memory::warn_of_shortage(&generation.config);
         let server = generation.config.server.clone();
         generation.broker().verifier.warm_up();
         telemetry::export(&generation.config.telemetry, &generation.outbound);
@@ -121,8 +124,11 @@ impl App {
     /// Begins to serve both listeners.
     fn serve(&self, recorder: PrometheusHandle, limits: Limits, [traffic, ops]: [TcpListener; 2]) {
         let listeners = [
-            Listener::new("traffic", Bounds::traffic(limits.max_in_flight)),
-            Listener::new("ops", Bounds::ops()),
+            Listener::new(
+                "traffic",
+                Bounds::traffic(limits.max_in_flight).within_open_files(),
+            ),
+            Listener::new("ops", Bounds::ops().within_open_files()),
         ];
         let state = &self.state;
         let checks = status::checks(Arc::clone(&self.process));

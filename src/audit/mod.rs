@@ -21,6 +21,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 pub use record::{AuditRecord, Event};
+pub(crate) use refusals::MOST_BYTES as MOST_BYTES_OF_REFUSALS;
+pub(crate) use sink::MOST_BYTES as MOST_BYTES_OF_RECORDS;
 
 use crate::config;
 use refusals::RefusalCounter;

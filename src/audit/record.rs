@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 /// Longest record with its line break: no caller may write more at once, whatever he sends (part of the HTTP contract).
-const MAX_LINE: usize = 16 * 1024;
+pub(super) const MAX_LINE: usize = 16 * 1024;
 
 /// What is kept of a text, of the items and of the identities of a record that is too long, in bytes of JSON. All texts
 /// together with the two lists are less than [`MAX_LINE`].

@@ -24,6 +24,10 @@ const PER_CALLER: u32 = 10;
 /// well: only who had a record of his own is counted apart.
 const IN_TOTAL: u32 = 6_000;
 
+/// Most that their records take: of this minute, and of the last one until it is written. One of a caller who was not
+/// admitted has no more than 2 KiB.
+pub(crate) const MOST_BYTES: u64 = 2 * IN_TOTAL as u64 * 2 * 1024;
+
 /// Length of a counting window.
 const MINUTE: Duration = Duration::from_secs(60);
 

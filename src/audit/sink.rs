@@ -17,10 +17,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::record::MAX_LINE;
 use crate::config::{self, AuditFsync, AuditSink};
 
 /// Records that may wait for the sink.
-pub(super) const QUEUE: usize = 8192;
+pub(super) const QUEUE: usize = 2048;
+
+/// Records that are written at once.
+const BATCH: usize = 512;
+
+/// Most that all of them take: those that wait, and a batch with the text that is made of it.
+pub(crate) const MOST_BYTES: u64 = ((QUEUE + 2 * BATCH) * MAX_LINE) as u64;
 
 /// How often a file's content is brought to the disk, with `audit.fsync: interval`.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -106,10 +113,10 @@ pub(super) fn start(
 
 async fn hand_over(mut orders: mpsc::Receiver<Order>, batches: mpsc::Sender<Batch>) {
     let mut waiting = Vec::new();
-    while orders.recv_many(&mut waiting, QUEUE).await > 0 {
+    while orders.recv_many(&mut waiting, BATCH).await > 0 {
         // Requests that are about to put in theirs go first.
         tokio::task::yield_now().await;
-        while waiting.len() < QUEUE
+        while waiting.len() < BATCH
             && let Ok(order) = orders.try_recv()
         {
             waiting.push(order);

@@ -32,6 +32,8 @@ use self::remembered::{Basis, Remembered, TokenHash};
 use self::source::Source;
 use self::token::{Unverified, invalid};
 
+pub(crate) use self::remembered::MOST_BYTES as MOST_BYTES_OF_CALLERS;
+
 use crate::config;
 use crate::outbound::Outbound;
 

@@ -27,6 +27,9 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// bound by 4 MiB at most. A token with 300 groups stays well below.
 const MAX_ENTRY_BYTES: usize = 64 * 1024;
 
+/// Most that is kept, with what the cache has not counted yet.
+pub(crate) const MOST_BYTES: u64 = MAX_BYTES + 64 * MAX_ENTRY_BYTES as u64;
+
 /// What an entry takes beside texts and claims: itself, and what the cache keeps of it.
 const ENTRY_BYTES: usize = 1024;
 

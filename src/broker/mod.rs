@@ -32,8 +32,10 @@ pub use crate::policy::{Access, Ask, CatalogueEntry, Denied, Kind};
 pub use crate::powerbi::{EmbedToken, Target};
 pub use code::Code;
 pub use error::Error;
+pub(crate) use rate::MOST_BYTES as MOST_BYTES_OF_RATES;
 pub use rate::RateLimit;
 pub use recording::Recording;
+pub(crate) use remembered::MOST_BYTES as MOST_BYTES_OF_PLANS;
 pub use remembered::Remembered;
 
 use crate::audit::{Audit, AuditRecord};

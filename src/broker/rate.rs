@@ -24,6 +24,9 @@ const MAX_KEYS: usize = 1_000_000;
 /// never off.
 const GROUPS: usize = 1 << 16;
 
+/// Most that all of them take: an entry is a key and a time, and tables grow by doubling.
+pub(crate) const MOST_BYTES: u64 = 32 * (MAX_KEYS + GROUPS) as u64;
+
 /// A limit for each caller, or none.
 pub struct RateLimit {
     limiter: Option<DefaultKeyedRateLimiter<u64>>,

@@ -25,6 +25,9 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// What takes more is planned anew each time: the cache counts new entries in groups of 64. Fifty items fit.
 const MAX_ENTRY_BYTES: usize = 512 * 1024;
 
+/// Most that is kept, with what the cache has not counted yet.
+pub(crate) const MOST_BYTES: u64 = MAX_BYTES + 64 * MAX_ENTRY_BYTES as u64;
+
 /// What an entry takes beside the settings for the page, which may hold claims of any size: a grant is a tree of small texts,
 /// all of them bounded.
 const ENTRY_BYTES: usize = 1024;

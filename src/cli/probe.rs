@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to ask; default: `/livez` of the configured traffic listener.
+    /// What to ask; default: `/livez` of the configured operators' listener, which answers whatever clients do.
     #[arg(long)]
     url: Option<Url>,
 }
@@ -48,7 +48,7 @@ pub(super) fn run(file: &Path, args: &Args) -> Result<(), Failure> {
 
 fn configured(file: &Path) -> anyhow::Result<Url> {
     let (config, _) = Config::read(file, None);
-    let mut address = config.unwrap_or_default().server.listen;
+    let mut address = config.unwrap_or_default().server.ops_listen;
     if address.ip().is_unspecified() {
         address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port());
     }

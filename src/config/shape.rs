@@ -166,7 +166,7 @@ fn remedy(problem: &str) -> &'static str {
     {
         "write it in the file: the environment can only override single values"
     } else if problem.contains("address syntax") {
-        "write an address with its port, such as 127.0.0.1:8080, or a network, such as 10.0.0.0/8"
+        "write an address with its port, such as 127.0.0.1:8080, or a network, such as 10.0.10.4/32"
     } else {
         "see `embed-broker schema config` for what the key takes"
     }

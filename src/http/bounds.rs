@@ -41,7 +41,7 @@ pub(super) const HEADER_BYTES: usize = 128;
 /// for others.
 pub(super) const FEW_REQUESTS: usize = 8;
 
-/// Connections at once, where the process may open enough files: three for each request that
+/// Connections at once: three for each request that
 /// `server.max_in_flight` allows by default.
 const MAX_CONNECTIONS: usize = 3 * 1024;
 
@@ -73,7 +73,7 @@ impl Bounds {
     pub fn traffic(max_in_flight: usize) -> Self {
         let requests = max_in_flight.saturating_add(WAITING_BODIES);
         Self {
-            connections: MAX_CONNECTIONS.max(requests).min(files() / 2).max(1),
+            connections: MAX_CONNECTIONS.max(requests),
             requests: requests.saturating_mul(MAX_HEADERS),
             answers: ANSWERS,
             head: Duration::from_secs(10),
@@ -92,10 +92,26 @@ impl Bounds {
             ..Self::traffic(0)
         }
     }
+
+    /// With no more connections than this process may open: half of its files are for upstream calls, secrets and the
+    /// audit trail.
+    #[must_use]
+    pub fn within_open_files(self) -> Self {
+        Self {
+            connections: self.connections.min(open_files() / 2).max(1),
+            ..self
+        }
+    }
+
+    /// Bytes of all connections.
+    #[must_use]
+    pub fn connection_bytes(&self) -> usize {
+        self.connections * CONNECTION_BYTES
+    }
 }
 
-/// Files that this process may open; half of them are for upstream calls, secrets and the audit trail.
-fn files() -> usize {
+/// Files that this process may open.
+fn open_files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files = limits
         .lines()

@@ -37,7 +37,7 @@ pub(super) struct Share {
 impl Room {
     pub(super) fn new(bounds: &Bounds) -> Self {
         Self {
-            connections: Meter::new(bounds.connections * CONNECTION_BYTES),
+            connections: Meter::new(bounds.connection_bytes()),
             requests: Meter::new(bounds.requests),
             answers: Meter::new(bounds.answers),
             full: Notify::new(),

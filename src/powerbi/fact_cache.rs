@@ -21,7 +21,7 @@ use crate::config;
 use crate::shared_task::Aborted;
 
 /// Bound of one cache.
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What an entry weighs beside its reply.
 const ENTRY_BYTES: u32 = 1024;

@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use super::Error;
 use super::convert::invalid;
-use super::fact_cache::{Ages, FactCache, LookupContext};
+use super::fact_cache::{Ages, FactCache, LookupContext, MAX_BYTES};
 use super::wire;
 use crate::guid::is_guid;
 use crate::plan::{Dataset, Report, Workspace};
+
+/// Most that all of them take: a cache for each type of fact.
+pub(crate) const MOST_BYTES: u64 = 6 * MAX_BYTES;
 
 /// Everything known about items.
 pub(super) struct Facts {

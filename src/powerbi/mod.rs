@@ -39,6 +39,7 @@ pub use errors::Trouble;
 #[cfg(fuzzing)]
 pub use errors::fuzz_classify;
 pub use fact_cache::UsedFacts;
+pub(crate) use metadata::MOST_BYTES as MOST_BYTES_OF_FACTS;
 
 use self::bearers::Bearers;
 use self::breaker::Breaker;

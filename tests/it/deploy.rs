@@ -12,7 +12,7 @@ use embed_broker::config::Config;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestApp};
+use crate::support::{Answer, Process, TestApp};
 
 const ALERTS: &str = "deploy/prometheus/alerts.yaml";
 const ALERT_TESTS: &str = "deploy/prometheus/alerts.test.yaml";
@@ -347,6 +347,103 @@ fn containers_may_do_nothing_that_they_need_not() {
         }
     }
     assert!(stages()["base"].contains("USER 65532:65532"));
+}
+
+#[test]
+fn no_flood_of_clients_has_a_container_restarted() {
+    let container = pod()["containers"][0].clone();
+    for probe in ["startupProbe", "livenessProbe"] {
+        let expected = json!({"path": "/livez", "port": "ops"});
+        assert_eq!(container[probe]["httpGet"], expected, "{probe}");
+    }
+    let expected = json!({"path": "/readyz", "port": "http"});
+    assert_eq!(container["readinessProbe"]["httpGet"], expected);
+    // The image asks where `probe` asks by itself: see `the_probe_asks_the_operators_listener`.
+    assert!(stages()["base"].contains(r#""/etc/embed-broker/broker.yaml", "probe"]"#));
+    for (name, service) in compose()["services"].as_object().unwrap() {
+        let own = service.get("healthcheck").is_some();
+        assert!(!name.starts_with("broker") || !own, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_probe_asks_the_operators_listener() {
+    let broker = Process::start(Process::setup()).await;
+    let traffic = broker.broker().trim_start_matches("http://").to_owned();
+    let ops = broker.ops_url().trim_start_matches("http://").to_owned();
+    let free = {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().to_string()
+    };
+    for (listen, ops_listen, well) in [(&free, &ops, true), (&traffic, &free, false)] {
+        let probe = Command::new(env!("CARGO_BIN_EXE_embed-broker"))
+            .arg("--config")
+            .arg(broker.file("broker.yaml"))
+            .arg("probe")
+            .env("EMBED_BROKER__SERVER__LISTEN", listen)
+            .env("EMBED_BROKER__SERVER__OPS_LISTEN", ops_listen)
+            .output()
+            .unwrap();
+        assert_eq!(probe.status.success(), well, "{probe:?}");
+    }
+}
+
+#[test]
+fn samples_trust_no_address_but_the_gateways() {
+    for file in [
+        "deploy/kubernetes/config/broker.yaml",
+        "deploy/compose/config/broker.yaml",
+    ] {
+        let trusted = yaml(file)["server"]["trusted_proxies"].clone();
+        let trusted = trusted.as_array().unwrap().clone();
+        assert!(!trusted.is_empty(), "{file}");
+        for network in trusted {
+            let network = network.as_str().unwrap();
+            assert!(network.ends_with("/32"), "{file}: {network} is a network");
+        }
+    }
+    let gateway = &compose()["services"]["gateway"]["networks"]["inside"]["ipv4_address"];
+    let trusted = &yaml("deploy/compose/config/broker.yaml")["server"]["trusted_proxies"];
+    let expected = format!("{}/32", gateway.as_str().unwrap());
+    assert_eq!(*trusted, json!([expected]));
+}
+
+#[test]
+fn what_the_process_may_keep_fits_into_the_pod() {
+    let file = Path::new("deploy/kubernetes/config/broker.yaml");
+    let (config, mistakes) = Config::read(file, None);
+    let config = config.unwrap_or_else(|| panic!("{mistakes:?}"));
+    let allowances = embed_broker::app::allowances(&config);
+    // The table of the page, in the same order.
+    let page = read("docs/deploy.md");
+    let table = page.split("\n## Memory\n").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| what "))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    assert_eq!(rows.len(), allowances.len() + 1, "{rows:#?}");
+    for (row, allowance) in rows.iter().zip(&allowances) {
+        assert!(row[1].starts_with(allowance.what), "{row:?}: {allowance:?}");
+        assert_eq!(row[2], mib(allowance.bytes).to_string(), "{allowance:?}");
+    }
+    let sum = allowances.iter().map(|allowance| allowance.bytes).sum();
+    assert_eq!(
+        rows[allowances.len()][1..3],
+        ["in all", &*mib(sum).to_string()]
+    );
+
+    let limit = &pod()["containers"][0]["resources"]["limits"]["memory"];
+    let limit: u64 = limit
+        .as_str()
+        .unwrap()
+        .strip_suffix("Mi")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(mib(sum) <= limit, "{} MiB of {limit}", mib(sum));
 }
 
 #[test]

@@ -93,6 +93,11 @@ impl Process {
         self.broker.trim_start_matches("http://")
     }
 
+    /// URL of the operators' listener.
+    pub(crate) fn ops_url(&self) -> &str {
+        &self.ops
+    }
+
     /// A request to the broker.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client
