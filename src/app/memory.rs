@@ -57,8 +57,7 @@ pub(super) fn warn_of_shortage(config: &Config) {
         tracing::warn!(
             allowed_mib = allowed / MIB,
             needed_mib = needed / MIB,
-            "the container may use less memory than the limits of caches and requests add up to: raise its limit, or \
-             lower `cache.embed_tokens_max_bytes` or `server.max_in_flight`"
+            "the container's memory limit is below what caches and requests may take together: raise it, or lower cache.embed_tokens_max_bytes or server.max_in_flight"
         );
     }
 }
