@@ -75,8 +75,10 @@ def running(per_minute):
         config = CONFIG.replace("PORT", str(port)).replace("OPS", str(ops)).replace("PER_MINUTE", str(per_minute))
         (folder / "broker.yaml").write_text(config)
         (folder / "policy.yaml").write_text(POLICY)
+        # What the caller of the attacks sets for other brokers is not for this one.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("EMBED_BROKER__")}
         with open(folder / "log", "w") as log:
-            child = subprocess.Popen([program, "--config", folder / "broker.yaml"], stdout=log, stderr=log)
+            child = subprocess.Popen([program, "--config", folder / "broker.yaml"], stdout=log, stderr=log, env=environment)
         try:
             for _ in range(400):
                 with contextlib.suppress(OSError):
